@@ -1,0 +1,122 @@
+//! The journal in memory: every append is carried out, and durable for as long as the process lives, when the call
+//! returns.
+
+use std::{
+    collections::HashMap,
+    future,
+    sync::{Arc, Mutex},
+};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use eventflow_domain::{PartitionId, Position};
+use eventflow_ports::{AppendError, Appending, Journal, JournalEntry, ReadError, ReadLimit};
+
+use crate::lock;
+
+/// The largest record by default: what a NATS broker takes as it is installed, so that nothing fits here only.
+pub const RECORD_BYTES_MAX: usize = 1024 * 1024;
+/// All records of all partitions, bytes: what is full answers `Unavailable` instead of taking the machine's memory.
+pub const JOURNAL_BYTES_MAX: usize = 2 * 1024 * 1024 * 1024;
+
+/// Partitions' records in memory. A clone is another instance on the same store.
+#[derive(Debug, Clone)]
+pub struct MemoryJournal {
+    store: Arc<Mutex<Store>>,
+    record_bytes_max: usize,
+}
+
+#[derive(Debug, Default)]
+struct Store {
+    partitions: HashMap<PartitionId, Vec<Bytes>>,
+    bytes: usize,
+}
+
+impl Default for MemoryJournal {
+    fn default() -> Self {
+        Self::new(RECORD_BYTES_MAX)
+    }
+}
+
+impl MemoryJournal {
+    /// An empty store that takes records up to so many bytes.
+    pub fn new(record_bytes_max: usize) -> Self {
+        Self {
+            store: Arc::default(),
+            record_bytes_max,
+        }
+    }
+
+    fn write(
+        &self,
+        partition: PartitionId,
+        expected: Position,
+        record: Bytes,
+    ) -> Result<Position, AppendError> {
+        if record.len() > self.record_bytes_max {
+            return Err(AppendError::TooLarge {
+                limit: self.record_bytes_max,
+            });
+        }
+        let mut store = lock(&self.store);
+        let bytes = store.bytes + record.len();
+        let records = store.partitions.entry(partition).or_default();
+        if records.len() as u64 != expected.0 {
+            return Err(AppendError::Conflict);
+        }
+        if bytes > JOURNAL_BYTES_MAX {
+            return Err(AppendError::Unavailable(
+                format!(
+                    "the journal in memory holds its {JOURNAL_BYTES_MAX} bytes: use a store on disk"
+                )
+                .into(),
+            ));
+        }
+        records.push(record);
+        store.bytes = bytes;
+        Ok(expected.next())
+    }
+}
+
+#[async_trait]
+impl Journal for MemoryJournal {
+    fn append(&self, partition: PartitionId, expected: Position, record: Bytes) -> Appending {
+        Box::pin(future::ready(self.write(partition, expected, record)))
+    }
+
+    async fn read(
+        &self,
+        partition: PartitionId,
+        after: Position,
+        limit: ReadLimit,
+    ) -> Result<Vec<JournalEntry>, ReadError> {
+        let store = lock(&self.store);
+        let Some(records) = store.partitions.get(&partition) else {
+            return Ok(Vec::new());
+        };
+        let mut bytes = 0;
+        let mut page = Vec::new();
+        for (position, record) in (1..).zip(records).skip(index(after)) {
+            if !page.is_empty() && (page.len() >= limit.records || bytes >= limit.bytes) {
+                break;
+            }
+            bytes += record.len();
+            page.push(JournalEntry {
+                position: Position(position),
+                record: record.clone(),
+            });
+        }
+        Ok(page)
+    }
+
+    async fn head(&self, partition: PartitionId) -> Result<Position, ReadError> {
+        let store = lock(&self.store);
+        let records = store.partitions.get(&partition).map_or(0, Vec::len);
+        Ok(Position(records as u64))
+    }
+}
+
+/// How many records stand at or before a position.
+fn index(position: Position) -> usize {
+    usize::try_from(position.0).unwrap_or(usize::MAX)
+}

@@ -1,0 +1,80 @@
+//! Reading through the stream's leader: what was acknowledged is seen, and a hole is an error.
+
+use async_nats::jetstream::{
+    self, ErrorCode,
+    stream::{RawMessageErrorKind, Stream},
+};
+use eventflow_domain::Position;
+use eventflow_ports::{JournalEntry, ReadError, ReadLimit};
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+
+/// Records that are asked for at a time: enough to hide the way to the server and back, and at most some 16 MiB where
+/// each is as large as the server takes.
+const READ_AHEAD: usize = 16;
+
+/// The position of the last record, from the stream's leader.
+pub(super) async fn head(stream: &Stream<()>) -> Result<Position, ReadError> {
+    match stream.get_info().await {
+        Ok(info) => Ok(Position(info.state.last_sequence)),
+        Err(error) => {
+            let cause = std::error::Error::source(&error)
+                .and_then(|cause| cause.downcast_ref::<jetstream::Error>());
+            if cause.is_some_and(is_gone) {
+                Err(ReadError::Fatal(error.into()))
+            } else {
+                Err(ReadError::Unavailable(error.into()))
+            }
+        }
+    }
+}
+
+/// Records after `after`, up to the head as it is now.
+pub(super) async fn read(
+    stream: &Stream<()>,
+    after: Position,
+    limit: ReadLimit,
+) -> Result<Vec<JournalEntry>, ReadError> {
+    let most = u64::try_from(limit.records.max(1)).unwrap_or(u64::MAX);
+    let last = head(stream).await?.0.min(after.0.saturating_add(most));
+    let mut entries = stream::iter(after.0.saturating_add(1)..=last)
+        .map(|position| record(stream, Position(position)))
+        .buffered(READ_AHEAD);
+    let mut page = Vec::new();
+    let mut bytes = 0;
+    while let Some(entry) = entries.try_next().await? {
+        bytes += entry.record.len();
+        page.push(entry);
+        if bytes >= limit.bytes {
+            break;
+        }
+    }
+    Ok(page)
+}
+
+/// The record at a position that the stream has reached.
+async fn record(stream: &Stream<()>, position: Position) -> Result<JournalEntry, ReadError> {
+    match stream.get_raw_message(position.0).await {
+        Ok(message) => Ok(JournalEntry {
+            position,
+            record: message.payload,
+        }),
+        Err(error) => Err(match error.kind() {
+            RawMessageErrorKind::NoMessageFound => ReadError::Fatal(
+                format!(
+                    "the journal has a hole: position {position} was removed from its stream; restore the stream from \
+                     a backup"
+                )
+                .into(),
+            ),
+            RawMessageErrorKind::JetStream(cause) if is_gone(&cause) => {
+                ReadError::Fatal(error.into())
+            }
+            _ => ReadError::Unavailable(error.into()),
+        }),
+    }
+}
+
+/// Whether the stream itself is not there any more.
+fn is_gone(cause: &jetstream::Error) -> bool {
+    cause.error_code() == ErrorCode::STREAM_NOT_FOUND
+}

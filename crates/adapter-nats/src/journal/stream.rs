@@ -1,0 +1,242 @@
+//! The streams of a journal: what they must be like, created where they are not there, verified where they are.
+
+use std::fmt::{self, Debug};
+
+use async_nats::jetstream::{
+    Context, ErrorCode,
+    context::{CreateStreamError, CreateStreamErrorKind, GetStreamError, GetStreamErrorKind},
+    stream::{Config, DiscardPolicy, PersistenceMode, RetentionPolicy, StorageType, Stream},
+};
+use eventflow_domain::PartitionId;
+use eventflow_ports::Source;
+
+use super::JournalConfig;
+
+/// The longest prefix of subjects and streams, in bytes: `HEADER_BYTES_MAX` counts on it.
+const PREFIX_BYTES_MAX: usize = 64;
+
+/// Why a journal could not be opened; nothing that was there has been changed.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The prefix cannot begin a subject and a stream's name.
+    #[error(
+        "the prefix `{given}` cannot begin a subject: use 1 to {PREFIX_BYTES_MAX} of A-Z a-z 0-9 _ -"
+    )]
+    Prefix {
+        /// As it was given.
+        given: String,
+    },
+    /// The server did not answer: try again later.
+    #[error("NATS JetStream did not answer when asked for stream {stream}: {source}")]
+    Unavailable {
+        /// Which stream.
+        stream: String,
+        /// What happened.
+        source: Source,
+    },
+    /// The server refuses to create the stream.
+    #[error("NATS JetStream refuses to create stream {stream}: {source}")]
+    Refused {
+        /// Which stream.
+        stream: String,
+        /// The server's reason.
+        source: Source,
+    },
+    /// The stream is there and is not what a journal needs.
+    #[error(
+        "stream {stream} is not what the journal needs ({}): change it, or use another prefix",
+        listed(.differences)
+    )]
+    Different {
+        /// Which stream.
+        stream: String,
+        /// All that differ.
+        differences: Vec<Difference>,
+    },
+}
+
+/// A setting of a stream that is not as needed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Difference {
+    /// The setting's name.
+    pub setting: &'static str,
+    /// What the journal needs.
+    pub needed: String,
+    /// What the stream has.
+    pub found: String,
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} must be {}, is {}",
+            self.setting, self.needed, self.found
+        )
+    }
+}
+
+fn listed(differences: &[Difference]) -> String {
+    let listed: Vec<_> = differences.iter().map(ToString::to_string).collect();
+    listed.join("; ")
+}
+
+pub(super) fn check_prefix(prefix: &str) -> Result<(), OpenError> {
+    let fits = (1..=PREFIX_BYTES_MAX).contains(&prefix.len())
+        && prefix
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-');
+    if fits {
+        Ok(())
+    } else {
+        Err(OpenError::Prefix {
+            given: prefix.to_owned(),
+        })
+    }
+}
+
+/// The stream of a partition as it must be: nothing that was acknowledged may ever leave it or be changed.
+pub(super) fn needed(config: &JournalConfig, partition: PartitionId) -> Config {
+    Config {
+        name: format!("{}_JOURNAL_{partition}", config.prefix.to_ascii_uppercase()),
+        subjects: vec![format!("{}.journal.{partition}", config.prefix)],
+        description: Some("EventFlow's journal: do not purge, do not publish here".to_owned()),
+        storage: StorageType::File,
+        persist_mode: Some(PersistenceMode::Default),
+        num_replicas: config.replicas,
+        retention: RetentionPolicy::Limits,
+        discard: DiscardPolicy::New,
+        max_messages: -1,
+        max_messages_per_subject: -1,
+        max_bytes: -1,
+        max_message_size: -1,
+        deny_delete: true,
+        deny_purge: true,
+        allow_rollup: false,
+        // Direct reads are answered by any replica, also by one that lags behind.
+        allow_direct: false,
+        ..Config::default()
+    }
+}
+
+/// The one subject of a needed stream.
+pub(super) fn subject(needed: &Config) -> String {
+    needed.subjects.concat()
+}
+
+/// The stream, which is as needed when this returns.
+pub(super) async fn create_or_verify(
+    context: &Context,
+    needed: &Config,
+) -> Result<Stream<()>, OpenError> {
+    let found = match context.get_stream(&needed.name).await {
+        Ok(stream) => stream.cached_info().config.clone(),
+        Err(error) if is_not_found(&error) => create(context, needed).await?,
+        Err(error) => return Err(unavailable(needed, error)),
+    };
+    let differences = differences(needed, &found);
+    if !differences.is_empty() {
+        return Err(OpenError::Different {
+            stream: needed.name.clone(),
+            differences,
+        });
+    }
+    context
+        .get_stream_no_info(&needed.name)
+        .await
+        .map_err(|error| unavailable(needed, error))
+}
+
+async fn create(context: &Context, needed: &Config) -> Result<Config, OpenError> {
+    match context.create_stream(needed).await {
+        Ok(stream) => Ok(stream.cached_info().config.clone()),
+        // Another node was faster, with something else: the caller compares.
+        Err(error) if is_name_taken(&error) => context
+            .get_stream(&needed.name)
+            .await
+            .map(|stream| stream.cached_info().config.clone())
+            .map_err(|error| unavailable(needed, error)),
+        Err(error) if matches!(error.kind(), CreateStreamErrorKind::JetStream(_)) => {
+            Err(OpenError::Refused {
+                stream: needed.name.clone(),
+                source: error.into(),
+            })
+        }
+        Err(error) => Err(unavailable(needed, error)),
+    }
+}
+
+fn is_not_found(error: &GetStreamError) -> bool {
+    matches!(error.kind(), GetStreamErrorKind::JetStream(cause)
+        if cause.error_code() == ErrorCode::STREAM_NOT_FOUND)
+}
+
+fn is_name_taken(error: &CreateStreamError) -> bool {
+    matches!(error.kind(), CreateStreamErrorKind::JetStream(cause)
+        if cause.error_code() == ErrorCode::STREAM_NAME_EXIST)
+}
+
+fn unavailable(needed: &Config, error: impl Into<Source>) -> OpenError {
+    OpenError::Unavailable {
+        stream: needed.name.clone(),
+        source: error.into(),
+    }
+}
+
+/// What matters to a journal, setting by setting. `max_bytes` does not: with `discard: new` a full stream refuses and
+/// loses nothing. Neither do the description, the placement, the compression and the window of duplicates.
+fn differences(needed: &Config, found: &Config) -> Vec<Difference> {
+    let mut differences = Vec::new();
+    let mut check = |setting, needed: &dyn Debug, found: &dyn Debug| {
+        let (needed, found) = (format!("{needed:?}"), format!("{found:?}"));
+        if needed != found {
+            differences.push(Difference {
+                setting,
+                needed,
+                found,
+            });
+        }
+    };
+    let persist = |config: &Config| config.persist_mode.unwrap_or_default();
+    check("subjects", &needed.subjects, &found.subjects);
+    check("storage", &needed.storage, &found.storage);
+    check("persist_mode", &persist(needed), &persist(found));
+    check("num_replicas", &needed.num_replicas, &found.num_replicas);
+    check("retention", &needed.retention, &found.retention);
+    check("discard", &needed.discard, &found.discard);
+    check("max_age", &needed.max_age, &found.max_age);
+    check("max_msgs", &needed.max_messages, &found.max_messages);
+    check(
+        "max_msgs_per_subject",
+        &needed.max_messages_per_subject,
+        &found.max_messages_per_subject,
+    );
+    check(
+        "max_msg_size",
+        &needed.max_message_size,
+        &found.max_message_size,
+    );
+    check("no_ack", &needed.no_ack, &found.no_ack);
+    check("sealed", &needed.sealed, &found.sealed);
+    check("deny_delete", &needed.deny_delete, &found.deny_delete);
+    check("deny_purge", &needed.deny_purge, &found.deny_purge);
+    check(
+        "allow_rollup_hdrs",
+        &needed.allow_rollup,
+        &found.allow_rollup,
+    );
+    check("allow_direct", &needed.allow_direct, &found.allow_direct);
+    check(
+        "allow_msg_ttl",
+        &needed.allow_message_ttl,
+        &found.allow_message_ttl,
+    );
+    check("mirror", &needed.mirror, &found.mirror);
+    check("sources", &needed.sources, &found.sources);
+    check(
+        "subject_transform",
+        &needed.subject_transform,
+        &found.subject_transform,
+    );
+    differences
+}

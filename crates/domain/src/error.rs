@@ -1,0 +1,103 @@
+//! Errors as the standard has them: RFC 7807 objects whose `instance` is a task's reference.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+/// The family of a standard error: its URI and its usual status.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// The definition or a task's configuration is wrong.
+    Configuration,
+    /// Input does not fit its schema.
+    Validation,
+    /// An expression could not be evaluated.
+    Expression,
+    /// The caller is not who it says.
+    Authentication,
+    /// The caller may not do this.
+    Authorization,
+    /// Something took too long.
+    Timeout,
+    /// A call to somebody else failed.
+    Communication,
+    /// Anything that went wrong while running.
+    Runtime,
+}
+
+impl ErrorKind {
+    /// The type URI of the 1.0.0 specification (DESIGN section 9).
+    pub const fn uri(self) -> &'static str {
+        match self {
+            Self::Configuration => "https://serverlessworkflow.io/spec/1.0.0/errors/configuration",
+            Self::Validation => "https://serverlessworkflow.io/spec/1.0.0/errors/validation",
+            Self::Expression => "https://serverlessworkflow.io/spec/1.0.0/errors/expression",
+            Self::Authentication => {
+                "https://serverlessworkflow.io/spec/1.0.0/errors/authentication"
+            }
+            Self::Authorization => "https://serverlessworkflow.io/spec/1.0.0/errors/authorization",
+            Self::Timeout => "https://serverlessworkflow.io/spec/1.0.0/errors/timeout",
+            Self::Communication => "https://serverlessworkflow.io/spec/1.0.0/errors/communication",
+            Self::Runtime => "https://serverlessworkflow.io/spec/1.0.0/errors/runtime",
+        }
+    }
+
+    /// The status that goes with it where nothing better is known.
+    pub const fn status(self) -> u16 {
+        match self {
+            Self::Configuration | Self::Validation | Self::Expression => 400,
+            Self::Authentication => 401,
+            Self::Authorization => 403,
+            Self::Timeout => 408,
+            Self::Communication | Self::Runtime => 500,
+        }
+    }
+}
+
+/// What went wrong with a task or an execution (RFC 7807).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Problem {
+    /// A URI that names the kind of problem.
+    #[serde(rename = "type")]
+    pub kind: Arc<str>,
+    /// A short summary, the same for all of its kind.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub title: Option<String>,
+    /// An HTTP-like status.
+    pub status: u16,
+    /// What happened this time, and what to do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+    /// The reference of the task that raised it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instance: Option<String>,
+}
+
+impl Problem {
+    /// A problem of a standard kind.
+    pub fn new(kind: ErrorKind, title: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self {
+            kind: kind.uri().into(),
+            title: Some(title.into()),
+            status: kind.status(),
+            detail: Some(detail.into()),
+            instance: None,
+        }
+    }
+
+    /// The same problem, raised by the task of this reference.
+    #[must_use]
+    pub fn at(mut self, instance: impl Into<String>) -> Self {
+        self.instance = Some(instance.into());
+        self
+    }
+}
+
+/// One thing that is wrong with a document, and where.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fault {
+    /// RFC 6901, into the document as it was given.
+    pub pointer: String,
+    /// What is wrong and what to do.
+    pub detail: String,
+}

@@ -1,0 +1,391 @@
+//! Beginning a task, and ending it with an output: where expressions are evaluated and their results become events.
+
+use super::{
+    Content, Event, Execution, Work,
+    scope::{Dot, TaskScope, text},
+};
+use crate::{
+    error::{ErrorKind, Problem},
+    expression::{EvaluationError, Template},
+    ids::{Attempt, Digest, TaskReference},
+    limits::{TASK_TIMEOUT, TASKS_PER_EXECUTION_MAX},
+    plan::{HttpCall, HttpTemplate, Invoke, Kind, Node, Performer, Plan, RaiseTemplate},
+    value::{Json, Value},
+};
+
+/// One task about to begin or to end.
+pub(crate) struct Activation<'a> {
+    pub(crate) execution: &'a Execution,
+    pub(crate) plan: &'a Plan,
+    pub(crate) node: &'a Node,
+    pub(crate) task: TaskReference,
+    pub(crate) within: Option<TaskReference>,
+    /// The node of the graph it is a step of.
+    pub(crate) graph: Option<&'a Node>,
+}
+
+impl<'a> Activation<'a> {
+    pub(crate) fn new(
+        execution: &'a Execution,
+        plan: &'a Plan,
+        node: &'a Node,
+        within: Option<TaskReference>,
+    ) -> Self {
+        let graph = node
+            .parent
+            .map(|parent| plan.node(parent))
+            .filter(|parent| parent.graph().is_some());
+        let iteration = within
+            .as_ref()
+            .map_or_else(Vec::new, |within| within.iteration.clone());
+        let task = TaskReference {
+            pointer: node.pointer.clone(),
+            iteration,
+        };
+        Self {
+            execution,
+            plan,
+            node,
+            task,
+            within,
+            graph,
+        }
+    }
+
+    /// The events of the task's beginning, given its raw input; of its end as well where it needs nobody to perform it.
+    pub(crate) fn begin(&self, raw: &Content) -> Vec<Event> {
+        if self.execution.activations >= TASKS_PER_EXECUTION_MAX {
+            let title = format!("More than {TASKS_PER_EXECUTION_MAX} tasks");
+            let detail = "the execution has activated as many tasks as one execution may: split the workflow, or \
+                          check its loops";
+            return vec![self.faulted(Problem::new(ErrorKind::Runtime, title, detail))];
+        }
+        self.try_begin(raw)
+            .unwrap_or_else(|error| vec![self.faulted(expression_problem(&error))])
+    }
+
+    fn try_begin(&self, raw: &Content) -> Result<Vec<Event>, EvaluationError> {
+        let raw_scope = self.scope(raw, None, None);
+        if let Some(condition) = &self.node.condition
+            && !condition.evaluate_bool(&raw_scope)?
+        {
+            return Ok(vec![Event::TaskSkipped {
+                task: self.task.clone(),
+                within: self.within.clone(),
+            }]);
+        }
+        let input = self.transform(self.node.input.as_ref(), &raw_scope, raw)?;
+        let scope = self.scope(&input, Some(self.text_of(&input)), None);
+        match &self.node.kind {
+            Kind::Sequence(_) | Kind::Graph(_) => Ok(vec![Event::SequenceEntered {
+                task: self.task.clone(),
+                within: self.within.clone(),
+                input,
+                timeout: self.node.timeout,
+            }]),
+            Kind::Set(template) => {
+                let value = self.transform(Some(template), &scope, &input)?;
+                Ok(vec![self.completed(
+                    self.next_attempt(),
+                    &input,
+                    &value,
+                    None,
+                )?])
+            }
+            Kind::Raise(template) => Ok(vec![self.faulted(raised(template, &scope)?)]),
+            Kind::Switch(cases) => {
+                let mut chosen = None;
+                for case in cases {
+                    let holds = case
+                        .when
+                        .as_ref()
+                        .map_or(Ok(true), |when| when.evaluate_bool(&scope))?;
+                    if holds {
+                        chosen = Some(case.name.clone());
+                        break;
+                    }
+                }
+                Ok(vec![
+                    Event::BranchSelected {
+                        task: self.task.clone(),
+                        within: self.within.clone(),
+                        case: chosen,
+                    },
+                    self.completed(self.next_attempt(), &input, &input, None)?,
+                ])
+            }
+            Kind::Invoke(invoke) => self.schedule(invoke, input, &scope),
+        }
+    }
+
+    fn schedule(
+        &self,
+        invoke: &Invoke,
+        input: Content,
+        scope: &TaskScope<'_>,
+    ) -> Result<Vec<Event>, EvaluationError> {
+        let work = match &invoke.performer {
+            Performer::Agent {
+                capability,
+                input: template,
+                heartbeat,
+            } => {
+                let own = template
+                    .as_ref()
+                    .map(|template| template.evaluate(scope))
+                    .transpose()?;
+                let own = own.filter(|own| !own.is_clone_of(&self.text_of(&input)));
+                Work::Agent {
+                    capability: capability.clone(),
+                    input: own.map(Value::new),
+                    heartbeat: *heartbeat,
+                }
+            }
+            Performer::Http(template) => match http_call(template, scope)? {
+                Ok(call) => Work::Http {
+                    call: Value::new(Json::of(&call)),
+                },
+                Err(problem) => return Ok(vec![self.faulted(problem)]),
+            },
+        };
+        Ok(vec![Event::TaskScheduled {
+            task: self.task.clone(),
+            within: self.within.clone(),
+            attempt: self.next_attempt(),
+            input,
+            work,
+            timeout: self.node.timeout.unwrap_or(TASK_TIMEOUT),
+            start_within: invoke.start_within,
+        }])
+    }
+
+    /// The event of the task's good end: `output.as` and `export.as` applied to what it brought.
+    pub(crate) fn end(&self, attempt: Attempt, input: &Value, brought: Value) -> Event {
+        let result = Digest::of(text(&brought).as_str().as_bytes());
+        let input = Content::Value(input.clone());
+        self.completed(attempt, &input, &Content::Value(brought), Some(result))
+            .unwrap_or_else(|error| self.faulted_in(attempt, expression_problem(&error)))
+    }
+
+    /// The event of a sequence's good end: its output is what flowed out of its last task.
+    pub(crate) fn end_container(&self, attempt: Attempt, flow: &Content) -> Event {
+        self.completed(attempt, &Content::InputOf(self.task.clone()), flow, None)
+            .unwrap_or_else(|error| self.faulted_in(attempt, expression_problem(&error)))
+    }
+
+    fn completed(
+        &self,
+        attempt: Attempt,
+        input: &Content,
+        raw: &Content,
+        result: Option<Digest>,
+    ) -> Result<Event, EvaluationError> {
+        let node = self.node;
+        let (output, context) = if node.output.is_none() && node.export.is_none() {
+            (raw.clone(), None)
+        } else {
+            let input = self.text_of(input);
+            let output = self.transform(
+                node.output.as_ref(),
+                &self.scope(raw, Some(input.clone()), None),
+                raw,
+            )?;
+            let scope = self.scope(&output, Some(input), Some(self.text_of(&output)));
+            let export = node
+                .export
+                .as_ref()
+                .map(|export| export.evaluate(&scope))
+                .transpose()?;
+            (output, export.map(Value::new))
+        };
+        Ok(Event::TaskCompleted {
+            task: self.task.clone(),
+            within: self.within.clone(),
+            attempt,
+            result: result.filter(|_| node.output.is_some()),
+            output,
+            context,
+        })
+    }
+
+    /// Applies a template where there is one. What comes out as it went in stays a reference.
+    fn transform(
+        &self,
+        template: Option<&Template>,
+        scope: &TaskScope<'_>,
+        unchanged: &Content,
+    ) -> Result<Content, EvaluationError> {
+        let Some(template) = template else {
+            return Ok(unchanged.clone());
+        };
+        let made = template.evaluate(scope)?;
+        if made.is_clone_of(&self.text_of(unchanged)) {
+            return Ok(unchanged.clone());
+        }
+        Ok(self
+            .known(&made)
+            .unwrap_or_else(|| Content::Value(Value::new(made))))
+    }
+
+    /// Where the same value is already written: the workflow's input, or a step that this one needs.
+    fn known(&self, made: &Json) -> Option<Content> {
+        if self
+            .execution
+            .input
+            .json()
+            .is_some_and(|input| input.is_clone_of(made))
+        {
+            return Some(Content::WorkflowInput);
+        }
+        let graph = self.graph.and_then(Node::graph)?;
+        let step = graph
+            .steps
+            .iter()
+            .find(|step| self.plan.node(step.node).pointer == self.node.pointer)?;
+        step.needs.iter().find_map(|&need| {
+            let reference = TaskReference {
+                pointer: self.plan.node(graph.steps[need].node).pointer.clone(),
+                iteration: self.task.iteration.clone(),
+            };
+            let output = self
+                .execution
+                .tasks
+                .get(&reference)?
+                .output
+                .as_ref()?
+                .json()?;
+            output
+                .is_clone_of(made)
+                .then_some(Content::OutputOf(reference))
+        })
+    }
+
+    fn scope(&self, dot: &Content, input: Option<Json>, output: Option<Json>) -> TaskScope<'a> {
+        let dot = match self.graph {
+            Some(graph) => Dot::Graph(graph),
+            None => Dot::Value(self.text_of(dot)),
+        };
+        TaskScope {
+            execution: self.execution,
+            plan: self.plan,
+            node: Some(self.node),
+            dot,
+            input,
+            output,
+        }
+    }
+
+    fn text_of(&self, content: &Content) -> Json {
+        text(&self.execution.resolve(content))
+    }
+
+    fn next_attempt(&self) -> Attempt {
+        self.execution.next_attempt(&self.task)
+    }
+
+    /// The event of an error before any attempt.
+    fn faulted(&self, problem: Problem) -> Event {
+        self.faulted_in(self.next_attempt(), problem)
+    }
+
+    fn faulted_in(&self, attempt: Attempt, problem: Problem) -> Event {
+        Event::TaskFaulted {
+            error: problem.at(self.task.to_string()),
+            task: self.task.clone(),
+            within: self.within.clone(),
+            attempt,
+        }
+    }
+}
+
+pub(crate) fn expression_problem(error: &EvaluationError) -> Problem {
+    Problem::new(
+        ErrorKind::Expression,
+        "Expression failed",
+        error.to_string(),
+    )
+}
+
+fn raised(template: &RaiseTemplate, scope: &TaskScope<'_>) -> Result<Problem, EvaluationError> {
+    let optional =
+        |part: &Option<Template>| part.as_ref().map(|part| words(part, scope)).transpose();
+    Ok(Problem {
+        kind: words(&template.kind, scope)?.into(),
+        title: optional(&template.title)?,
+        status: template.status,
+        detail: optional(&template.detail)?,
+        instance: None,
+    })
+}
+
+/// A template's value as text: a string as it is, anything else as JSON.
+fn words(template: &Template, scope: &TaskScope<'_>) -> Result<String, EvaluationError> {
+    let value = template.evaluate(scope)?;
+    Ok(value
+        .read::<String>()
+        .unwrap_or_else(|_| value.as_str().to_owned()))
+}
+
+/// The call with all of its expressions evaluated, or what is wrong with what came out.
+fn http_call(
+    template: &HttpTemplate,
+    scope: &TaskScope<'_>,
+) -> Result<Result<HttpCall, Problem>, EvaluationError> {
+    let endpoint = template.endpoint.evaluate(scope)?;
+    let pairs =
+        |part: &Option<Template>| part.as_ref().map(|part| part.evaluate(scope)).transpose();
+    let (headers, query) = (pairs(&template.headers)?, pairs(&template.query)?);
+    let body = template
+        .body
+        .as_ref()
+        .map(|body| body.evaluate(scope))
+        .transpose()?;
+    Ok((|| {
+        Ok(HttpCall {
+            method: template.method.clone(),
+            endpoint: endpoint.read().map_err(|_| {
+                configuration(format!(
+                    "`endpoint` must be the text of a URL, not {}",
+                    endpoint.as_str()
+                ))
+            })?,
+            headers: string_pairs("headers", headers)?,
+            query: string_pairs("query", query)?,
+            body,
+            output: template.output,
+            redirect: template.redirect,
+        })
+    })())
+}
+
+fn string_pairs(what: &str, value: Option<Json>) -> Result<Vec<(String, String)>, Problem> {
+    let Some(value) = value else {
+        return Ok(Vec::new());
+    };
+    let serde_json::Value::Object(fields) = value.to_value() else {
+        return Err(configuration(format!(
+            "`{what}` must be an object of strings"
+        )));
+    };
+    fields
+        .into_iter()
+        .map(|(name, value)| match value {
+            serde_json::Value::String(text) => Ok((name, text)),
+            serde_json::Value::Number(number) => Ok((name, number.to_string())),
+            serde_json::Value::Bool(flag) => Ok((name, flag.to_string())),
+            serde_json::Value::Null
+            | serde_json::Value::Array(_)
+            | serde_json::Value::Object(_) => {
+                Err(configuration(format!("`{what}.{name}` must be a string")))
+            }
+        })
+        .collect()
+}
+
+fn configuration(detail: String) -> Problem {
+    Problem::new(
+        ErrorKind::Configuration,
+        "The HTTP call cannot be sent",
+        detail,
+    )
+}

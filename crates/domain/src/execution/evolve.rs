@@ -1,0 +1,386 @@
+//! Folding events into state: total, never fails, never evaluates an expression, never asks the plan.
+
+use super::{
+    Container, Content, Event, Execution, Status, Task, TaskStatus, Timer, Unsettled, Work,
+};
+use crate::{
+    error::Problem,
+    ids::{Attempt, Sequence, TaskReference, Tenant},
+    time::Timestamp,
+    value::Value,
+};
+
+impl Execution {
+    /// Folds a whole history; `None` where it does not begin with a request.
+    pub fn fold<'a>(
+        tenant: Tenant,
+        id: crate::ids::ExecutionId,
+        events: impl IntoIterator<Item = (&'a Event, Timestamp)>,
+    ) -> Option<Self> {
+        let mut events = events.into_iter();
+        let (Event::ExecutionRequested(requested), at) = events.next()? else {
+            return None;
+        };
+        let mut execution = Self::requested(tenant, id, requested.clone(), at);
+        for (event, at) in events {
+            execution.evolve(event, at);
+        }
+        Some(execution)
+    }
+
+    /// Folds the next event.
+    pub fn evolve(&mut self, event: &Event, at: Timestamp) {
+        self.sequence = self.sequence.next();
+        self.changed_at = at;
+        match event {
+            // The first event made this execution; there is no second one.
+            Event::ExecutionRequested(_) => {}
+            Event::ExecutionStarted {
+                input,
+                max_parallel,
+            } => {
+                self.status = Status::Running;
+                self.started_at = Some(at);
+                if let Some(input) = input {
+                    self.input = input.clone();
+                }
+                self.root.max_parallel = *max_parallel;
+                self.unsettled.push_back(Unsettled::Entered(None));
+            }
+            Event::ExecutionCompleted { output } => {
+                self.output = Some(self.resolve(output));
+                self.end(Status::Completed, at);
+            }
+            Event::ExecutionFaulted { error } | Event::ExecutionTimedOut { error } => {
+                self.error = Some(error.clone());
+                self.end(Status::Faulted, at);
+            }
+            Event::SequenceEntered {
+                task,
+                within,
+                input,
+                timeout,
+            } => {
+                let value = self.resolve(input);
+                let state = self.activate(task, within.as_ref(), None, value, at);
+                state.status = TaskStatus::Running;
+                state.started_at = Some(at);
+                state.container = Some(Container::holding(Content::InputOf(task.clone())));
+                if let Some(timeout) = timeout {
+                    self.set_deadline(task, at.after(*timeout));
+                }
+                self.unsettled
+                    .push_back(Unsettled::Entered(Some(task.clone())));
+            }
+            Event::TaskScheduled {
+                task,
+                within,
+                attempt,
+                input,
+                work,
+                timeout,
+                start_within,
+            } => {
+                let value = self.resolve(input);
+                let state = self.activate(task, within.as_ref(), Some(*attempt), value, at);
+                state.work = Some(work.clone());
+                state.timeout = Some(*timeout);
+                state.start_within = *start_within;
+                self.hold_or_release(task, at);
+            }
+            Event::TaskStarted {
+                task,
+                attempt: _,
+                agent,
+            } => {
+                self.set_attempt_deadline(task, None);
+                if let Some(state) = self.tasks.get_mut(task) {
+                    state.status = TaskStatus::Running;
+                    state.agent = Some(agent.clone());
+                    state.started_at.get_or_insert(at);
+                }
+            }
+            Event::RetryScheduled {
+                task,
+                attempt,
+                error,
+                at: due,
+            } => {
+                self.retract(task);
+                self.set_attempt_deadline(task, Some(*due));
+                if let Some(state) = self.tasks.get_mut(task) {
+                    state.status = TaskStatus::Waiting;
+                    state.fail(*attempt, error);
+                }
+            }
+            Event::TimerFired { task, attempt } => {
+                if let Some(state) = self.tasks.get_mut(task) {
+                    state.attempt = *attempt;
+                    state.agent = None;
+                }
+                self.make_ready(task, at);
+            }
+            Event::BranchSelected { task, within, case } => {
+                let state = self.activate(task, within.as_ref(), None, Value::null(), at);
+                state.status = TaskStatus::Running;
+                state.branch.clone_from(case);
+            }
+            Event::TaskCompleted {
+                task,
+                within,
+                attempt,
+                output,
+                result,
+                context,
+            } => {
+                let value = self.resolve(output);
+                let state = self.open(task, within.as_ref(), *attempt, at);
+                state.output = Some(value);
+                state.result = *result;
+                if let Some(context) = context {
+                    self.context = context.clone();
+                }
+                self.end_task(task, TaskStatus::Completed, at);
+            }
+            Event::TaskFaulted {
+                task,
+                within,
+                attempt,
+                error,
+            } => {
+                self.open(task, within.as_ref(), *attempt, at)
+                    .fail(*attempt, error);
+                self.end_task(task, TaskStatus::Faulted, at);
+            }
+            Event::TaskTimedOut {
+                task,
+                attempt,
+                error,
+            } => {
+                if let Some(state) = self.tasks.get_mut(task) {
+                    state.fail(*attempt, error);
+                }
+                self.end_task(task, TaskStatus::Faulted, at);
+            }
+            Event::TaskSkipped { task, within } => {
+                self.activate(task, within.as_ref(), None, Value::null(), at);
+                // A task that is not run does not count against the limit.
+                self.activations -= 1;
+                self.end_task(task, TaskStatus::Skipped, at);
+            }
+            Event::TaskCancelled { task } => self.end_task(task, TaskStatus::Cancelled, at),
+        }
+    }
+
+    fn end(&mut self, status: Status, at: Timestamp) {
+        self.status = status;
+        self.ended_at = Some(at);
+        self.deadlines.clear();
+        self.owed.clear();
+        self.unsettled.clear();
+    }
+
+    /// Begins an activation. Without a number the attempt is the one after the last of an earlier activation.
+    fn activate(
+        &mut self,
+        reference: &TaskReference,
+        within: Option<&TaskReference>,
+        attempt: Option<Attempt>,
+        input: Value,
+        at: Timestamp,
+    ) -> &mut Task {
+        self.activations += 1;
+        if let Some(container) = self.container_mut(within) {
+            container.position = Some(reference.clone());
+        }
+        let attempt = attempt.unwrap_or_else(|| self.next_attempt(reference));
+        let task = Task::activated(within.cloned(), attempt, input, at);
+        self.tasks
+            .entry(reference.clone())
+            .insert_entry(task)
+            .into_mut()
+    }
+
+    /// The activation that is under way, or a new one for a task that begins and ends in one event.
+    fn open(
+        &mut self,
+        reference: &TaskReference,
+        within: Option<&TaskReference>,
+        attempt: Attempt,
+        at: Timestamp,
+    ) -> &mut Task {
+        if self
+            .tasks
+            .get(reference)
+            .is_none_or(|task| task.status.is_ended())
+        {
+            self.activate(reference, within, Some(attempt), Value::null(), at);
+        }
+        self.tasks
+            .get_mut(reference)
+            .expect("it was activated above if it was not there")
+    }
+
+    /// The number of the first attempt of the next activation.
+    pub(crate) fn next_attempt(&self, reference: &TaskReference) -> Attempt {
+        self.tasks
+            .get(reference)
+            .map_or(Attempt(0), |task| task.attempt)
+            .next()
+    }
+
+    fn container_mut(&mut self, within: Option<&TaskReference>) -> Option<&mut Container> {
+        match within {
+            None => Some(&mut self.root),
+            Some(task) => self.tasks.get_mut(task)?.container.as_mut(),
+        }
+    }
+
+    fn within(&self, reference: &TaskReference) -> Option<TaskReference> {
+        self.tasks.get(reference)?.within.clone()
+    }
+
+    fn hold_or_release(&mut self, reference: &TaskReference, at: Timestamp) {
+        let within = self.within(reference);
+        let Some(container) = self.container_mut(within.as_ref()) else {
+            return;
+        };
+        if container.has_room() {
+            self.release(reference, at);
+        } else {
+            container.held.push_back(reference.clone());
+        }
+    }
+
+    /// Gives a task its place among those that run: its clocks start now.
+    fn release(&mut self, reference: &TaskReference, at: Timestamp) {
+        let within = self.within(reference);
+        if let Some(container) = self.container_mut(within.as_ref()) {
+            container.running += 1;
+        }
+        if let Some(timeout) = self.tasks.get(reference).and_then(|task| task.timeout) {
+            self.set_deadline(reference, at.after(timeout));
+        }
+        self.make_ready(reference, at);
+    }
+
+    /// Makes the current attempt ready: it is owed from this event on.
+    fn make_ready(&mut self, reference: &TaskReference, at: Timestamp) {
+        let sequence = self.sequence;
+        let Some(task) = self.tasks.get_mut(reference) else {
+            return;
+        };
+        task.status = TaskStatus::Pending;
+        task.ready = Some(sequence);
+        task.ready_at = Some(at);
+        let deadline = at.after(task.start_within);
+        self.owed.insert(sequence, reference.clone());
+        self.set_attempt_deadline(reference, Some(deadline));
+    }
+
+    /// The current attempt is over: nobody need perform it any more.
+    fn retract(&mut self, reference: &TaskReference) {
+        if let Some(sequence) = self
+            .tasks
+            .get_mut(reference)
+            .and_then(|task| task.ready.take())
+        {
+            self.owed.remove(&sequence);
+        }
+    }
+
+    fn end_task(&mut self, reference: &TaskReference, status: TaskStatus, at: Timestamp) {
+        self.retract(reference);
+        self.set_attempt_deadline(reference, None);
+        let Some(task) = self.tasks.get_mut(reference) else {
+            return;
+        };
+        if let Some(deadline) = task.deadline.take() {
+            self.deadlines
+                .remove(&(deadline, Timer::Task(reference.clone())));
+        }
+        task.status = status;
+        task.ended_at = Some(at);
+        let performed = task.work.is_some();
+        let within = task.within.clone();
+        self.unsettled
+            .push_back(Unsettled::Ended(reference.clone()));
+        let Some(container) = self.container_mut(within.as_ref()) else {
+            return;
+        };
+        container.ended += 1;
+        if status == TaskStatus::Completed {
+            container.flow = Content::OutputOf(reference.clone());
+        }
+        if performed {
+            self.leave(reference, within.as_ref(), at);
+        }
+    }
+
+    /// Gives the place of a performed task to the next that is held.
+    fn leave(&mut self, reference: &TaskReference, within: Option<&TaskReference>, at: Timestamp) {
+        let Some(container) = self.container_mut(within) else {
+            return;
+        };
+        if let Some(place) = container.held.iter().position(|held| held == reference) {
+            container.held.remove(place);
+            return;
+        }
+        container.running = container.running.saturating_sub(1);
+        if container.has_room()
+            && let Some(next) = container.held.pop_front()
+        {
+            self.release(&next, at);
+        }
+    }
+
+    fn set_deadline(&mut self, reference: &TaskReference, at: Timestamp) {
+        if let Some(task) = self.tasks.get_mut(reference) {
+            task.deadline = Some(at);
+            self.deadlines.insert((at, Timer::Task(reference.clone())));
+        }
+    }
+
+    fn set_attempt_deadline(&mut self, reference: &TaskReference, at: Option<Timestamp>) {
+        let Some(task) = self.tasks.get_mut(reference) else {
+            return;
+        };
+        if let Some(old) = std::mem::replace(&mut task.attempt_deadline, at) {
+            self.deadlines
+                .remove(&(old, Timer::Attempt(reference.clone())));
+        }
+        if let Some(at) = at {
+            self.deadlines
+                .insert((at, Timer::Attempt(reference.clone())));
+        }
+    }
+}
+
+impl Task {
+    fn fail(&mut self, attempt: Attempt, error: &Problem) {
+        self.error = Some(error.clone());
+        self.failed_attempt = Some(attempt);
+    }
+
+    /// Whether the current attempt may be handed out or is with somebody.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.ready.is_some()
+    }
+
+    /// How many retries of this activation the next attempt would be.
+    pub(crate) fn next_retry(&self) -> u32 {
+        self.attempt.0 - self.first_attempt.0 + 1
+    }
+
+    /// Whether an agent has to do it, as opposed to the engine.
+    pub fn is_for_agent(&self) -> bool {
+        matches!(self.work, Some(Work::Agent { .. }))
+    }
+}
+
+impl Execution {
+    /// The sequence of the event that made the current attempt of a task ready.
+    pub fn ready_since(&self, reference: &TaskReference) -> Option<Sequence> {
+        self.tasks.get(reference)?.ready
+    }
+}

@@ -1,0 +1,235 @@
+//! One server process: its ports, its directory, its life and death.
+
+use std::{
+    fmt::Write as _,
+    fs::{self, OpenOptions},
+    process::{Child, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, bail};
+use tempfile::TempDir;
+
+use crate::{
+    binary, monitor,
+    port::{self, Port},
+};
+
+/// A start takes some 50 ms; a machine that builds beside the tests may be slow.
+pub(crate) const READY_WITHIN: Duration = Duration::from_secs(30);
+/// Between two looks at a server that is starting.
+pub(crate) const LOOK_AGAIN: Duration = Duration::from_millis(10);
+/// Somebody without a lease may take a port between our look and the server's.
+const STARTS_MAX: usize = 5;
+/// The end of a log says why a server did not start.
+const LOG_TAIL_LINES: usize = 20;
+
+/// How a server keeps its promises.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Options {
+    /// `sync_interval: always`: an acknowledged message is on the disk. Otherwise the server's default, which
+    /// acknowledges what the kernel has and syncs every two minutes.
+    pub sync_always: bool,
+}
+
+/// A `nats-server` with `JetStream` on 127.0.0.1, with ports and a directory of its own; killed when dropped.
+#[derive(Debug)]
+pub struct NatsServer {
+    name: String,
+    client: Port,
+    monitor: Port,
+    dir: TempDir,
+    /// `None` while it is dead.
+    process: Option<Child>,
+}
+
+/// Where the servers of a cluster listen for each other.
+#[derive(Debug)]
+pub(crate) struct Routes<'a> {
+    pub(crate) own: u16,
+    pub(crate) all: &'a [u16],
+}
+
+impl NatsServer {
+    /// Starts a single server and waits until `JetStream` is ready.
+    pub fn start(options: Options) -> Self {
+        Self::try_start(options).unwrap_or_else(|error| panic!("{error:#}"))
+    }
+
+    /// Where clients connect: `nats://127.0.0.1:<port>`, the same after a restart.
+    pub fn url(&self) -> String {
+        format!("nats://127.0.0.1:{}", self.client.number)
+    }
+
+    /// Its name, as a stream's information gives it for leaders and replicas.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Ends the process at once (SIGKILL) and waits for its end: what it had not written is lost to it.
+    pub fn kill(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            // An error means that it had ended by itself.
+            process.kill().ok();
+            process.wait().ok();
+        }
+    }
+
+    /// Starts the server again with the same directory and ports, after a kill where it still lives, and waits until
+    /// `JetStream` is ready.
+    pub fn restart(&mut self) {
+        self.kill();
+        self.spawn()
+            .and_then(|()| self.wait_ready())
+            .unwrap_or_else(|error| panic!("{error:#}"));
+    }
+
+    /// Freezes the process (SIGSTOP): connections stay open and nothing is answered.
+    pub fn freeze(&self) {
+        self.signal("-STOP");
+    }
+
+    /// Lets a frozen process go on (SIGCONT): it carries out what reached it meanwhile.
+    pub fn thaw(&self) {
+        self.signal("-CONT");
+    }
+
+    fn try_start(options: Options) -> Result<Self> {
+        for _ in 1..STARTS_MAX {
+            match Self::start_once(options) {
+                Err(error) if is_address_in_use(&error) => {}
+                result => return result,
+            }
+        }
+        Self::start_once(options)
+    }
+
+    fn start_once(options: Options) -> Result<Self> {
+        let mut server = Self::prepare("single", options, None)?;
+        server.spawn()?;
+        server.wait_ready()?;
+        Ok(server)
+    }
+
+    /// Leases ports and writes the configuration; starts nothing.
+    pub(crate) fn prepare(
+        name: &str,
+        options: Options,
+        routes: Option<&Routes<'_>>,
+    ) -> Result<Self> {
+        let dir = tempfile::tempdir_in(binary::dir("run")?)
+            .context("cannot make the server's directory")?;
+        let server = Self {
+            name: name.to_owned(),
+            client: port::lease()?,
+            monitor: port::lease()?,
+            dir,
+            process: None,
+        };
+        fs::write(
+            server.dir.path().join("server.conf"),
+            server.config(options, routes)?,
+        )
+        .context("cannot write the server's configuration")?;
+        Ok(server)
+    }
+
+    pub(crate) fn spawn(&mut self) -> Result<()> {
+        let log = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(self.dir.path().join("server.log"))
+            .context("cannot open the server's log")?;
+        let process = Command::new(binary::path()?)
+            .arg("--config")
+            .arg(self.dir.path().join("server.conf"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .context("cannot start nats-server")?;
+        self.process = Some(process);
+        Ok(())
+    }
+
+    pub(crate) fn wait_ready(&mut self) -> Result<()> {
+        let deadline = Instant::now() + READY_WITHIN;
+        while !monitor::is_healthy(self.monitor.number) {
+            let ended = match &mut self.process {
+                Some(process) => process.try_wait()?.is_some(),
+                None => true,
+            };
+            if ended || Instant::now() > deadline {
+                let what = if ended { "ended" } else { "is not ready" };
+                bail!("nats-server {} {what}; its log: {}", self.name, self.log());
+            }
+            thread::sleep(LOOK_AGAIN);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn leads_complete_cluster(&self, size: usize) -> bool {
+        self.process.is_some()
+            && monitor::leads_complete_cluster(self.monitor.number, &self.name, size)
+    }
+
+    /// The last lines of its log.
+    pub(crate) fn log(&self) -> String {
+        let log = fs::read_to_string(self.dir.path().join("server.log")).unwrap_or_default();
+        let lines: Vec<_> = log.lines().rev().take(LOG_TAIL_LINES).collect();
+        lines.iter().rev().fold(String::new(), |mut tail, line| {
+            tail.push('\n');
+            tail.push_str(line);
+            tail
+        })
+    }
+
+    fn config(&self, options: Options, routes: Option<&Routes<'_>>) -> Result<String> {
+        let mut config = format!(
+            "server_name: {}\nlisten: \"127.0.0.1:{}\"\nhttp: \"127.0.0.1:{}\"\n\
+             jetstream {{\n  store_dir: \"{}\"\n",
+            self.name,
+            self.client.number,
+            self.monitor.number,
+            self.dir.path().join("store").display()
+        );
+        if options.sync_always {
+            config.push_str("  sync_interval: always\n");
+        }
+        config.push_str("}\n");
+        if let Some(Routes { own, all }) = routes {
+            let urls: Vec<_> = all
+                .iter()
+                .map(|port| format!("\"nats://127.0.0.1:{port}\""))
+                .collect();
+            let urls = urls.join(", ");
+            write!(
+                config,
+                "cluster {{\n  name: eventflow\n  listen: \"127.0.0.1:{own}\"\n  routes: [{urls}]\n}}\n"
+            )?;
+        }
+        Ok(config)
+    }
+
+    fn signal(&self, signal: &str) {
+        let process = self.process.as_ref().expect("the server lives");
+        let status = Command::new("kill")
+            .args([signal, &process.id().to_string()])
+            .status();
+        assert!(
+            status.as_ref().is_ok_and(std::process::ExitStatus::success),
+            "`kill {signal}` failed: {status:?}"
+        );
+    }
+}
+
+impl Drop for NatsServer {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+pub(crate) fn is_address_in_use(error: &anyhow::Error) -> bool {
+    format!("{error:#}").contains("address already in use")
+}

@@ -1,0 +1,19 @@
+//! What the outside may ask of the inside: start and watch executions, register workflows, perform tasks.
+
+mod executions;
+mod refusal;
+mod system;
+mod tasks;
+mod workflows;
+
+pub use executions::{
+    EventStream, ExecutionView, Executions, HistoryEvent, HistoryPage, ListPage, Progress,
+    StartExecution, Started, StreamFrom, TaskView, WorkflowRef,
+};
+pub use refusal::{Fault, Refusal};
+pub use system::{PartitionView, System, SystemView};
+pub use tasks::{
+    Heartbeat, LeaseRequest, LeasedTask, ResultOutcome, TaskFailure, TaskResult, TaskToken,
+    TaskVerdict, Tasks,
+};
+pub use workflows::{Registered, Workflows};
