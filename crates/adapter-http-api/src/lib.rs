@@ -1,1 +1,33 @@
-//! .
+//! The HTTP API of INTERFACES section 2: REST, server-sent events and the `OpenAPI` document, over any inbound ports.
+//!
+//! **Nothing here decides anything about a workflow.** A handler parses (`body`, `query`, `header`), calls one port and
+//! shapes the answer (`shape`); every way to decline is a [`Refusal`](eventflow_ports::inbound::Refusal) and leaves as
+//! `application/problem+json` (`trouble`). Nothing is logged for a request: agents make tens of thousands a second.
+//!
+//! ```no_run
+//! # async fn example(api: eventflow_adapter_http_api::Api) -> std::io::Result<()> {
+//! let listener = tokio::net::TcpListener::bind("127.0.0.1:8080").await?;
+//! let stop = async { tokio::signal::ctrl_c().await.unwrap_or_default() };
+//! eventflow_adapter_http_api::serve(listener, api, stop).await
+//! # }
+//! ```
+
+mod body;
+mod document;
+mod executions;
+mod header;
+mod listener;
+mod openapi;
+mod operations;
+mod query;
+mod serve;
+mod shape;
+mod state;
+mod stream;
+mod tasks;
+mod trouble;
+mod workflows;
+
+pub use document::{DOCUMENT_BYTES_MAX, DocumentError, Format, parse as parse_document};
+pub use serve::{CONNECTIONS_MAX, DRAIN_MAX, router, serve};
+pub use state::{Api, STREAMS_MAX, WAITING_MAX};

@@ -47,7 +47,10 @@ mod tests {
         let mut expected = FIRST;
         for _ in 0..12 {
             let pause = backoff.pause(None);
-            assert!((expected / 2..=expected).contains(&pause), "{pause:?} of {expected:?}");
+            assert!(
+                (expected / 2..=expected).contains(&pause),
+                "{pause:?} of {expected:?}"
+            );
             expected = (expected * 2).min(LONGEST);
         }
         backoff.reset();
@@ -56,6 +59,9 @@ mod tests {
 
     #[test]
     fn what_the_service_asks_for_is_the_least() {
-        assert_eq!(Backoff::new().pause(Some(Duration::from_secs(3))), Duration::from_secs(3));
+        assert_eq!(
+            Backoff::new().pause(Some(Duration::from_secs(3))),
+            Duration::from_secs(3)
+        );
     }
 }

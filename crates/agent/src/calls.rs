@@ -130,10 +130,13 @@ pub(crate) fn said(problem: &Problem) -> String {
 }
 
 async fn ask(server: &Server, call: Call) -> Result<Answer, Refused> {
-    server.send(call).await.map_err(|unreachable| Refused::Later {
-        why: unreachable.to_string(),
-        after: None,
-    })
+    server
+        .send(call)
+        .await
+        .map_err(|unreachable| Refused::Later {
+            why: unreachable.to_string(),
+            after: None,
+        })
 }
 
 async fn expect<T: DeserializeOwned>(server: &Server, call: Call) -> Result<T, Refused> {

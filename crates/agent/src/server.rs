@@ -56,7 +56,9 @@ pub enum InvalidServer {
     #[error("`{0}` is not the URL of a service: write it as http://host:port or https://host")]
     Url(String),
     /// Not a bearer token.
-    #[error("the token holds characters that no header can carry: use the token as it was given to you")]
+    #[error(
+        "the token holds characters that no header can carry: use the token as it was given to you"
+    )]
     Token,
 }
 
@@ -89,6 +91,15 @@ pub struct Answer {
     pub headers: HeaderMap,
     /// The whole body.
     pub body: Bytes,
+}
+
+/// An answer whose body comes bit by bit.
+#[derive(Debug)]
+pub struct Streaming {
+    /// The HTTP status.
+    pub status: u16,
+    server: Server,
+    body: Incoming,
 }
 
 impl Server {
@@ -149,11 +160,16 @@ impl Server {
     }
 
     /// Asks, and leaves the body to be read as it comes; only the answer's beginning has a time-out.
-    pub async fn open(&self, call: Call) -> Result<Response<Incoming>, Unreachable> {
+    pub async fn open(&self, call: Call) -> Result<Streaming, Unreachable> {
         let within = call.within;
-        tokio::time::timeout(within, self.exchange(call))
+        let response = tokio::time::timeout(within, self.exchange(call))
             .await
-            .unwrap_or_else(|_elapsed| Err(self.silent(within)))
+            .unwrap_or_else(|_elapsed| Err(self.silent(within)))?;
+        Ok(Streaming {
+            status: response.status().as_u16(),
+            server: self.clone(),
+            body: response.into_body(),
+        })
     }
 
     async fn exchange(&self, call: Call) -> Result<Response<Incoming>, Unreachable> {
@@ -191,6 +207,19 @@ impl Server {
             server: self.inner.base.clone(),
             cause: format!("nothing within {} s", within.as_secs()),
         }
+    }
+}
+
+impl Streaming {
+    /// The next bytes; `None` at the end.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, Unreachable> {
+        while let Some(frame) = self.body.frame().await {
+            let frame = frame.map_err(|error| self.server.unreachable(&error))?;
+            if let Ok(data) = frame.into_data() {
+                return Ok(Some(data));
+            }
+        }
+        Ok(None)
     }
 }
 
@@ -262,7 +291,11 @@ impl Answer {
                 .ok()
                 .and_then(|status| status.canonical_reason())
                 .unwrap_or("Unknown");
-            Problem::new(self.status, reason, format!("the service answered {}", self.status))
+            Problem::new(
+                self.status,
+                reason,
+                format!("the service answered {}", self.status),
+            )
         })
     }
 
@@ -278,19 +311,17 @@ fn connector(https: bool) -> HttpsConnector<HttpConnector> {
     http.enforce_http(false);
     http.set_nodelay(true);
     http.set_connect_timeout(Some(CONNECT_WITHIN));
-    let builder = HttpsConnectorBuilder::new();
     let provider = rustls::crypto::ring::default_provider;
     // The machine's certificate authorities; the bundled ones where it has none, and where none are needed.
-    let native = https.then(|| builder.clone().with_provider_and_native_roots(provider()));
-    match native {
-        Some(Ok(builder)) => builder.https_or_http().enable_http1().wrap_connector(http),
-        Some(Err(_)) | None => builder
+    let native =
+        https.then(|| HttpsConnectorBuilder::new().with_provider_and_native_roots(provider()));
+    let builder = match native {
+        Some(Ok(builder)) => builder,
+        Some(Err(_)) | None => HttpsConnectorBuilder::new()
             .with_provider_and_webpki_roots(provider())
-            .expect("ring has the protocol versions that rustls considers safe")
-            .https_or_http()
-            .enable_http1()
-            .wrap_connector(http),
-    }
+            .expect("ring has the protocol versions that rustls considers safe"),
+    };
+    builder.https_or_http().enable_http1().wrap_connector(http)
 }
 
 #[cfg(test)]
@@ -299,9 +330,19 @@ mod tests {
 
     #[test]
     fn a_url_of_another_kind_is_refused_with_what_to_write() {
-        for url in ["", "localhost:8080", "ftp://host", "http://", "http://host?x=1", "/v1"] {
+        for url in [
+            "",
+            "localhost:8080",
+            "ftp://host",
+            "http://",
+            "http://host?x=1",
+            "/v1",
+        ] {
             let refusal = Server::new(url, None).unwrap_err();
-            assert!(refusal.to_string().contains("http://host:port"), "{url}: {refusal}");
+            assert!(
+                refusal.to_string().contains("http://host:port"),
+                "{url}: {refusal}"
+            );
         }
         let server = Server::new("http://host:1/base/", None).unwrap();
         assert_eq!(server.url(), "http://host:1/base");
@@ -314,7 +355,10 @@ mod tests {
             headers: HeaderMap::from_iter([(RETRY_AFTER, HeaderValue::from_static("7"))]),
             body: Bytes::from_static(b"<html>"),
         };
-        assert_eq!(answer.problem().title.as_deref(), Some("Service Unavailable"));
+        assert_eq!(
+            answer.problem().title.as_deref(),
+            Some("Service Unavailable")
+        );
         assert_eq!(answer.retry_after(), Some(Duration::from_secs(7)));
     }
 }

@@ -123,7 +123,10 @@ impl Task {
     /// Waits until the handler should end early; for ever where that never comes.
     pub async fn cancelled(&self) -> Cancellation {
         let mut orders = self.orders.clone();
-        let order = orders.wait_for(|order| *order != Order::GoOn).await.map(|order| *order);
+        let order = orders
+            .wait_for(|order| *order != Order::GoOn)
+            .await
+            .map(|order| *order);
         match order {
             Ok(Order::Hurry | Order::Abandon) => Cancellation::ShuttingDown,
             Ok(Order::Stop) => Cancellation::Stopped,

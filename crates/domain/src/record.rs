@@ -12,7 +12,7 @@
 //! | 8 | time, milliseconds since the Unix epoch |
 //! | 32 | SHA-256 of the record before, zeros for the first |
 //! | 4 | size of the body before compression |
-//! | … | the body, LZ4: a JSON object per line and entry |
+//! | … | the body, LZ4: a JSON object per entry, each followed by a line break |
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -84,15 +84,21 @@ pub struct ExecutionEvents {
 impl ExecutionEvents {
     /// The events, parsed, each with its sequence.
     pub fn parse(&self) -> Result<Vec<(Sequence, Event)>, RecordFault> {
-        let sequences = (self.first.0..).map(Sequence);
-        let parse = |(sequence, json): (Sequence, &Json)| match json.read() {
-            Ok(event) => Ok((sequence, event)),
-            Err(error) => Err(RecordFault::Entry(format!(
-                "event {sequence} of {}: {error}",
-                self.execution
-            ))),
+        let fault = |sequence: Sequence, detail: String| {
+            RecordFault::Entry(format!("event {sequence} of {}: {detail}", self.execution))
         };
-        sequences.zip(&self.events).map(parse).collect()
+        let parse = |(place, json): (u64, &Json)| {
+            let out_of_range = || fault(self.first, "its sequence is out of range".to_owned());
+            let sequence = self.first.0.checked_add(place).map(Sequence);
+            let sequence = sequence
+                .filter(|sequence| sequence.0 > 0)
+                .ok_or_else(out_of_range)?;
+            let event = json
+                .read()
+                .map_err(|error| fault(sequence, error.to_string()))?;
+            Ok((sequence, event))
+        };
+        (0..).zip(&self.events).map(parse).collect()
     }
 }
 
@@ -204,12 +210,10 @@ impl Body {
 /// Reads a record's bytes.
 pub fn decode(bytes: &[u8]) -> Result<Record, RecordFault> {
     let (header, body) = unseal(bytes)?;
-    let entries = body
-        .split(|byte| *byte == b'\n')
-        .filter(|line| !line.is_empty())
-        .map(|line| {
-            serde_json::from_slice(line).map_err(|error| RecordFault::Entry(error.to_string()))
-        })
+    // Not by line: a value that came in with line breaks keeps them.
+    let entries = serde_json::Deserializer::from_slice(&body)
+        .into_iter()
+        .map(|entry| entry.map_err(|error| RecordFault::Entry(error.to_string())))
         .collect::<Result<_, _>>()?;
     Ok(Record { header, entries })
 }
@@ -240,6 +244,12 @@ fn unseal(bytes: &[u8]) -> Result<(Header, Vec<u8>), RecordFault> {
     }
     let body = lz4_flex::block::decompress(fields.0, size)
         .map_err(|error| RecordFault::Body(error.to_string()))?;
+    if body.len() != size {
+        return Err(RecordFault::Body(format!(
+            "it says it has {size} bytes, but has {}",
+            body.len()
+        )));
+    }
     Ok((header, body))
 }
 
@@ -280,6 +290,17 @@ impl Chain {
         }
     }
 
+    /// After a record that is trusted, because what depends on it was verified before.
+    pub fn at(partition: PartitionId, bytes: &[u8]) -> Result<Self, RecordFault> {
+        let (header, _) = unseal(bytes)?;
+        if header.partition != partition {
+            return Err(RecordFault::Chain(format!("it belongs to partition {}", header.partition)));
+        }
+        let mut chain = Self::start(partition);
+        chain.append(&header, bytes);
+        Ok(chain)
+    }
+
     /// A record's bytes, verified to be the next of this chain; the chain moves on.
     pub fn follow(&mut self, bytes: &[u8]) -> Result<Record, RecordFault> {
         let record = decode(bytes)?;
@@ -300,8 +321,14 @@ impl Chain {
         if previous != self.hash {
             return broken("it names another predecessor".to_owned());
         }
-        let begins = matches!(record.entries.first(), Some(Entry::EpochStarted { .. }));
-        let continues = epoch == self.epoch && batch == self.next_batch && !begins;
+        let starts = |entry: &Entry| matches!(entry, Entry::EpochStarted { .. });
+        let begins = record.entries.first().is_some_and(starts);
+        if record.entries.iter().skip(1).any(starts) {
+            return broken("a reign begins in the midst of it".to_owned());
+        }
+        // Before the first record there is no reign to continue: epochs count from 1.
+        let continues =
+            epoch == self.epoch && epoch > Epoch(0) && batch == self.next_batch && !begins;
         if !continues && !(begins && epoch > self.epoch && batch == 0) {
             return broken(format!(
                 "batch {batch} of epoch {epoch} after {} batches of epoch {}",

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use eventflow_domain::WorkflowId;
+use eventflow_domain::{WorkflowId, ids::NAME_BYTES_MAX};
 
 use crate::{
     fault::{Faults, quoted},
@@ -13,33 +13,55 @@ use crate::{
 /// The namespace of a document that names none.
 pub(crate) const NAMESPACE_DEFAULT: &str = "default";
 
-/// Reads `namespace`, `name` and `version` of an object; `namespace` may be left out where `optional`.
-pub(crate) fn read(site: &Site<'_>, optional: bool, faults: &mut Faults) -> Option<WorkflowId> {
-    let namespace = match site.get("namespace") {
-        None if optional => Some(Arc::from(NAMESPACE_DEFAULT)),
-        _ => part(site, "namespace", label, LABEL, faults),
-    };
-    let name = part(site, "name", label, LABEL, faults);
-    let version = part(site, "version", semantic, "must be a semantic version, as `1.0.0`", faults);
+/// What a text must look like.
+struct Rule {
+    holds: fn(&str) -> bool,
+    says: &'static str,
+}
+
+/// The standard's namespaces and names.
+const LABEL: Rule = Rule {
+    holds: label,
+    says: "must be 1 to 63 of A-Z a-z 0-9 -, beginning and ending with a letter or digit",
+};
+/// Ours (DESIGN section 10).
+const NAME: Rule = Rule { holds: is_name, says: "must be 1 to 64 of A-Z a-z 0-9 _ -" };
+/// Versions of both.
+const VERSION: Rule = Rule { holds: semantic, says: "must be a semantic version, as `1.0.0`" };
+
+/// Reads `namespace`, `name` and `version` of an OWS document's `document`.
+pub(crate) fn standard(site: &Site<'_>, faults: &mut Faults) -> Option<WorkflowId> {
+    let namespace = part(site, "namespace", &LABEL, faults);
+    let name = part(site, "name", &LABEL, faults);
+    let version = part(site, "version", &VERSION, faults);
     Some(WorkflowId { namespace: namespace?, name: name?, version: version? })
 }
 
-const LABEL: &str = "must be 1 to 63 of A-Z a-z 0-9 -, beginning and ending with a letter or digit";
+/// Reads them of a DAG document, where the namespace may be left out.
+pub(crate) fn ours(site: &Site<'_>, faults: &mut Faults) -> Option<WorkflowId> {
+    let namespace = match site.get("namespace") {
+        None => Some(Arc::from(NAMESPACE_DEFAULT)),
+        Some(_) => part(site, "namespace", &NAME, faults),
+    };
+    let name = part(site, "name", &NAME, faults);
+    let version = part(site, "version", &VERSION, faults);
+    Some(WorkflowId { namespace: namespace?, name: name?, version: version? })
+}
 
-fn part(
-    site: &Site<'_>,
-    name: &str,
-    holds: fn(&str) -> bool,
-    rule: &str,
-    faults: &mut Faults,
-) -> Option<Arc<str>> {
+fn part(site: &Site<'_>, name: &str, rule: &Rule, faults: &mut Faults) -> Option<Arc<str>> {
     let place = property::required(site, name, faults)?;
     let given = property::text(&place, faults)?;
-    if !holds(given) {
-        faults.at(&place, format!("{rule}, not {}", quoted(given)));
+    if !(rule.holds)(given) {
+        faults.at(&place, format!("{}, not {}", rule.says, quoted(given)));
         return None;
     }
     Some(given.into())
+}
+
+/// `[A-Za-z0-9_-]{1,64}`
+pub(crate) fn is_name(text: &str) -> bool {
+    let inner = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
+    (1..=NAME_BYTES_MAX).contains(&text.len()) && text.bytes().all(inner)
 }
 
 /// The standard's pattern of namespaces and names.
@@ -62,7 +84,7 @@ pub(crate) fn semantic(text: &str) -> bool {
             && (word == "0" || !word.starts_with('0'))
     };
     let identifier = |part: &str| word(part) && (!part.bytes().all(|byte| byte.is_ascii_digit()) || number(part));
-    text.len() <= eventflow_domain::ids::NAME_BYTES_MAX
+    text.len() <= NAME_BYTES_MAX
         && core.split('.').count() == 3
         && core.split('.').all(number)
         && pre.is_none_or(|pre| pre.split('.').all(identifier))

@@ -14,18 +14,18 @@
 //! ```
 //!
 //! **Nothing of a document is silently ignored**: what is not executed yet, what is misspelt and what contradicts
-//! itself is a [`Fault`], and [`compile`] names all of them at once. [`ows`] reads the standard's language, [`dag`] the
-//! graphs; what a property of either must look like is asked of a [`site`].
+//! itself is a [`Fault`], and [`compile`] names all of them at once. `ows` reads the standard's language, `dag` the
+//! graphs; what a property of either must look like is asked of a `Site`.
 
 mod agent;
 mod arena;
-pub mod dag;
+mod dag;
 pub mod duration;
 mod fault;
 mod http;
 mod identity;
 mod json;
-pub mod ows;
+mod ows;
 mod property;
 mod retry;
 mod site;

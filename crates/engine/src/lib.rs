@@ -1,1 +1,29 @@
-//! .
+//! The controllers: one writer per partition, recovery, timers, dispatch, performers, feeds and queries.
+//!
+//! [`Engine::start`] takes a [`Backend`] (a struct of ports) and implements the inbound ports. It knows neither NATS nor
+//! HTTP nor SQL. **Nothing leaves before its cause is durable**: answers, dispatches, rows and live events all come out
+//! of `partition::commit`, after the journal has acknowledged the record that holds what they show.
+
+mod backend;
+pub mod config;
+mod definitions;
+mod engine;
+mod error;
+mod executions;
+mod follow;
+mod frozen;
+mod history;
+mod lifecycle;
+mod partition;
+mod performer;
+mod render;
+mod system;
+mod tasks;
+mod token;
+
+pub use backend::Backend;
+pub use config::Config;
+pub use definitions::Definitions;
+pub use engine::Engine;
+pub use error::StartError;
+pub use system::Node;

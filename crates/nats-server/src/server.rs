@@ -41,7 +41,15 @@ pub struct NatsServer {
     monitor: Port,
     dir: TempDir,
     /// `None` while it is dead.
-    process: Option<Child>,
+    process: Option<Process>,
+}
+
+/// A running server, and a shell that kills it should this process be killed before it can do so itself.
+#[derive(Debug)]
+struct Process {
+    server: Child,
+    /// Reads from a pipe that only this process holds: its end is our end.
+    watchdog: Child,
 }
 
 /// Where the servers of a cluster listen for each other.
@@ -70,9 +78,12 @@ impl NatsServer {
     /// Ends the process at once (SIGKILL) and waits for its end: what it had not written is lost to it.
     pub fn kill(&mut self) {
         if let Some(mut process) = self.process.take() {
-            // An error means that it had ended by itself.
-            process.kill().ok();
-            process.wait().ok();
+            // The watchdog first: once the server is reaped, its id may be somebody else's. An error means that the
+            // process had ended by itself.
+            for child in [&mut process.watchdog, &mut process.server] {
+                child.kill().ok();
+                child.wait().ok();
+            }
         }
     }
 
@@ -141,7 +152,7 @@ impl NatsServer {
             .append(true)
             .open(self.dir.path().join("server.log"))
             .context("cannot open the server's log")?;
-        let process = Command::new(binary::path()?)
+        let server = Command::new(binary::path()?)
             .arg("--config")
             .arg(self.dir.path().join("server.conf"))
             .stdin(Stdio::null())
@@ -149,7 +160,12 @@ impl NatsServer {
             .stderr(log)
             .spawn()
             .context("cannot start nats-server")?;
-        self.process = Some(process);
+        let watchdog = Command::new("sh")
+            .args(["-c", "read _; kill -9 $0", &server.id().to_string()])
+            .stdin(Stdio::piped())
+            .spawn()
+            .context("cannot start a shell")?;
+        self.process = Some(Process { server, watchdog });
         Ok(())
     }
 
@@ -157,7 +173,7 @@ impl NatsServer {
         let deadline = Instant::now() + READY_WITHIN;
         while !monitor::is_healthy(self.monitor.number) {
             let ended = match &mut self.process {
-                Some(process) => process.try_wait()?.is_some(),
+                Some(process) => process.server.try_wait()?.is_some(),
                 None => true,
             };
             if ended || Instant::now() > deadline {
@@ -215,7 +231,7 @@ impl NatsServer {
     fn signal(&self, signal: &str) {
         let process = self.process.as_ref().expect("the server lives");
         let status = Command::new("kill")
-            .args([signal, &process.id().to_string()])
+            .args([signal, &process.server.id().to_string()])
             .status();
         assert!(
             status.as_ref().is_ok_and(std::process::ExitStatus::success),

@@ -3,6 +3,7 @@
 use super::{
     Content, Event, Execution, Work,
     scope::{Dot, TaskScope, text},
+    task::digest_of_output,
 };
 use crate::{
     error::{ErrorKind, Problem},
@@ -13,6 +14,10 @@ use crate::{
     value::{Json, Value},
 };
 
+/// Each text of an error is cut to so many bytes: it is written again at every level up to the execution's own, and a
+/// record has a limit.
+const ERROR_TEXT_BYTES_MAX: usize = 4 * 1024;
+
 /// One task about to begin or to end.
 pub(crate) struct Activation<'a> {
     pub(crate) execution: &'a Execution,
@@ -22,6 +27,8 @@ pub(crate) struct Activation<'a> {
     pub(crate) within: Option<TaskReference>,
     /// The node of the graph it is a step of.
     pub(crate) graph: Option<&'a Node>,
+    /// Activations decided together with this one, before it, and not folded yet.
+    ahead: u32,
 }
 
 impl<'a> Activation<'a> {
@@ -49,17 +56,17 @@ impl<'a> Activation<'a> {
             task,
             within,
             graph,
+            ahead: 0,
         }
+    }
+
+    /// The same, to be folded after so many other activations.
+    pub(crate) fn behind(self, ahead: u32) -> Self {
+        Self { ahead, ..self }
     }
 
     /// The events of the task's beginning, given its raw input; of its end as well where it needs nobody to perform it.
     pub(crate) fn begin(&self, raw: &Content) -> Vec<Event> {
-        if self.execution.activations >= TASKS_PER_EXECUTION_MAX {
-            let title = format!("More than {TASKS_PER_EXECUTION_MAX} tasks");
-            let detail = "the execution has activated as many tasks as one execution may: split the workflow, or \
-                          check its loops";
-            return vec![self.faulted(Problem::new(ErrorKind::Runtime, title, detail))];
-        }
         self.try_begin(raw)
             .unwrap_or_else(|error| vec![self.faulted(expression_problem(&error))])
     }
@@ -73,6 +80,16 @@ impl<'a> Activation<'a> {
                 task: self.task.clone(),
                 within: self.within.clone(),
             }]);
+        }
+        if self.execution.activations + self.ahead >= TASKS_PER_EXECUTION_MAX {
+            let title = format!("More than {TASKS_PER_EXECUTION_MAX} tasks");
+            let detail = "the execution has activated as many tasks as one execution may: split the workflow, or \
+                          check its loops";
+            return Ok(vec![self.faulted(Problem::new(
+                ErrorKind::Runtime,
+                title,
+                detail,
+            ))]);
         }
         let input = self.transform(self.node.input.as_ref(), &raw_scope, raw)?;
         let scope = self.scope(&input, Some(self.text_of(&input)), None);
@@ -94,6 +111,13 @@ impl<'a> Activation<'a> {
             }
             Kind::Raise(template) => Ok(vec![self.faulted(raised(template, &scope)?)]),
             Kind::Switch(cases) => {
+                // `BranchSelected` begins a new activation, whose output cannot be that of the one before.
+                let own = Content::OutputOf(self.task.clone());
+                let input = if input == own {
+                    Content::Value(self.execution.resolve(&own))
+                } else {
+                    input
+                };
                 let mut chosen = None;
                 for case in cases {
                     let holds = case
@@ -161,10 +185,17 @@ impl<'a> Activation<'a> {
 
     /// The event of the task's good end: `output.as` and `export.as` applied to what it brought.
     pub(crate) fn end(&self, attempt: Attempt, input: &Value, brought: Value) -> Event {
-        let result = Digest::of(text(&brought).as_str().as_bytes());
+        let made = self.node.output.is_some() || self.node.export.is_some();
+        let result = made.then(|| digest_of_output(&brought));
         let input = Content::Value(input.clone());
-        self.completed(attempt, &input, &Content::Value(brought), Some(result))
-            .unwrap_or_else(|error| self.faulted_in(attempt, expression_problem(&error)))
+        self.completed(attempt, &input, &Content::Value(brought), result)
+            .unwrap_or_else(|error| Event::TaskFaulted {
+                error: bounded(expression_problem(&error).at(self.task.to_string())),
+                task: self.task.clone(),
+                within: self.within.clone(),
+                attempt,
+                result,
+            })
     }
 
     /// The event of a sequence's good end: its output is what flowed out of its last task.
@@ -290,12 +321,32 @@ impl<'a> Activation<'a> {
 
     fn faulted_in(&self, attempt: Attempt, problem: Problem) -> Event {
         Event::TaskFaulted {
-            error: problem.at(self.task.to_string()),
+            error: bounded(problem.at(self.task.to_string())),
             task: self.task.clone(),
             within: self.within.clone(),
             attempt,
+            result: None,
         }
     }
+}
+
+/// The same problem, its texts cut to what a record can take.
+pub(crate) fn bounded(problem: Problem) -> Problem {
+    Problem {
+        kind: if problem.kind.len() > ERROR_TEXT_BYTES_MAX {
+            cut(problem.kind.to_string()).into()
+        } else {
+            problem.kind
+        },
+        title: problem.title.map(cut),
+        detail: problem.detail.map(cut),
+        ..problem
+    }
+}
+
+fn cut(mut text: String) -> String {
+    text.truncate(text.floor_char_boundary(ERROR_TEXT_BYTES_MAX));
+    text
 }
 
 pub(crate) fn expression_problem(error: &EvaluationError) -> Problem {

@@ -2,8 +2,9 @@
 
 use super::{
     Command, Event, Execution, Rejection, Task, TaskStatus, Timer,
-    activate::Activation,
+    activate::{Activation, bounded},
     settle::{cancel, close, is_below},
+    task::{digest_of_failure, digest_of_output},
 };
 use crate::{
     error::{ErrorKind, Problem},
@@ -34,6 +35,9 @@ pub fn decide(
             attempt,
             output,
         } => {
+            if is_repeat_of_earlier(execution, task, *attempt, || digest_of_output(output)) {
+                return Ok(Vec::new());
+            }
             let state = current(execution, task, *attempt)?;
             complete(execution, plan, state, task, *attempt, output)
         }
@@ -45,21 +49,25 @@ pub fn decide(
             retry_after,
         } => {
             let failure = Failure {
-                error: error.clone().at(task.to_string()),
+                error: bounded(error.clone().at(task.to_string())),
                 retryable: *retryable,
                 retry_after: *retry_after,
             };
-            if is_repeated_failure(execution, task, *attempt, &failure.error) {
+            if is_repeated_failure(execution, task, *attempt, &failure.error)
+                || is_repeat_of_earlier(execution, task, *attempt, || {
+                    digest_of_failure(&failure.error)
+                })
+            {
                 return Ok(Vec::new());
             }
             let state = current(execution, task, *attempt)?;
             undecided(state, task, *attempt)?;
             Ok(vec![fail(execution, plan, state, task, failure, at)])
         }
-        // An attempt that has ended since needs no lease.
+        // An attempt that nobody began has no lease, one that has ended since needs none.
         Command::ExpireLease { task, attempt } => Ok(current(execution, task, *attempt)
             .ok()
-            .filter(|state| state.is_ready())
+            .filter(|state| state.is_ready() && state.agent.is_some())
             .map(|state| fail(execution, plan, state, task, Failure::silence(task), at))
             .into_iter()
             .collect()),
@@ -150,7 +158,7 @@ fn complete(
     attempt: Attempt,
     output: &Value,
 ) -> Result<Vec<Event>, Rejection> {
-    if state.status == TaskStatus::Completed && is_same_result(state, output) {
+    if is_same_result(state, output) {
         return Ok(Vec::new());
     }
     undecided(state, task, attempt)?;
@@ -161,13 +169,27 @@ fn complete(
     Ok(vec![activation.end(attempt, &state.input, output.clone())])
 }
 
+/// Whether this is what the attempt has brought. A task faults with a result where its `output.as` failed.
 fn is_same_result(state: &Task, output: &Value) -> bool {
-    match &state.result {
-        Some(result) => output
-            .json()
-            .is_some_and(|text| Digest::of(text.as_str().as_bytes()) == *result),
-        None => state.output.as_ref() == Some(output),
+    match (&state.result, state.status) {
+        (Some(result), TaskStatus::Completed | TaskStatus::Faulted) => {
+            digest_of_output(output) == *result
+        }
+        (None, TaskStatus::Completed) => state.output.as_ref() == Some(output),
+        _ => false,
     }
+}
+
+/// Whether an attempt before the current one brought this: its sender has not heard that it was accepted.
+fn is_repeat_of_earlier(
+    execution: &Execution,
+    task: &TaskReference,
+    attempt: Attempt,
+    brought: impl FnOnce() -> Digest,
+) -> bool {
+    let state = execution.tasks.get(task);
+    let earlier = state.and_then(|state| state.earlier.iter().find(|(past, _)| *past == attempt));
+    earlier.is_some_and(|(_, result)| *result == brought())
 }
 
 fn is_repeated_failure(
@@ -236,6 +258,7 @@ fn fail(
             within: state.within.clone(),
             attempt,
             error: failure.error,
+            result: None,
         },
     }
 }

@@ -141,6 +141,10 @@ pub enum Event {
         attempt: Attempt,
         /// What went wrong.
         error: Problem,
+        /// The digest of what was brought, where the attempt succeeded and `output.as` or `export.as` failed: tells a
+        /// repeat from a contradiction.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        result: Option<Digest>,
     },
     /// A task took longer than it may over all of its attempts.
     TaskTimedOut {
@@ -248,6 +252,28 @@ impl Event {
             Self::TaskTimedOut { .. } => "task_timed_out",
             Self::TaskSkipped { .. } => "task_skipped",
             Self::TaskCancelled { .. } => "task_cancelled",
+        }
+    }
+
+    /// What went wrong, where it tells of an error.
+    pub const fn error(&self) -> Option<&Problem> {
+        match self {
+            Self::ExecutionFaulted { error }
+            | Self::ExecutionTimedOut { error }
+            | Self::RetryScheduled { error, .. }
+            | Self::TaskFaulted { error, .. }
+            | Self::TaskTimedOut { error, .. } => Some(error),
+            Self::ExecutionRequested(_)
+            | Self::ExecutionStarted { .. }
+            | Self::ExecutionCompleted { .. }
+            | Self::SequenceEntered { .. }
+            | Self::TaskScheduled { .. }
+            | Self::TaskStarted { .. }
+            | Self::TimerFired { .. }
+            | Self::BranchSelected { .. }
+            | Self::TaskCompleted { .. }
+            | Self::TaskSkipped { .. }
+            | Self::TaskCancelled { .. } => None,
         }
     }
 

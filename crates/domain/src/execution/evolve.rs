@@ -115,6 +115,7 @@ impl Execution {
             }
             Event::TimerFired { task, attempt } => {
                 if let Some(state) = self.tasks.get_mut(task) {
+                    state.earlier = state.remembered();
                     state.attempt = *attempt;
                     state.agent = None;
                 }
@@ -147,9 +148,11 @@ impl Execution {
                 within,
                 attempt,
                 error,
+                result,
             } => {
-                self.open(task, within.as_ref(), *attempt, at)
-                    .fail(*attempt, error);
+                let state = self.open(task, within.as_ref(), *attempt, at);
+                state.fail(*attempt, error);
+                state.result = *result;
                 self.end_task(task, TaskStatus::Faulted, at);
             }
             Event::TaskTimedOut {
@@ -190,15 +193,33 @@ impl Execution {
         at: Timestamp,
     ) -> &mut Task {
         self.activations += 1;
+        self.keep_flow(reference, within);
         if let Some(container) = self.container_mut(within) {
             container.position = Some(reference.clone());
         }
         let attempt = attempt.unwrap_or_else(|| self.next_attempt(reference));
-        let task = Task::activated(within.cloned(), attempt, input, at);
+        let earlier = self.tasks.get(reference).map(Task::remembered);
+        let mut task = Task::activated(within.cloned(), attempt, input, at);
+        task.earlier = earlier.unwrap_or_default();
         self.tasks
             .entry(reference.clone())
             .insert_entry(task)
             .into_mut()
+    }
+
+    /// Where the output of an earlier activation of this task is what flows, it must outlive the new activation, which
+    /// may be skipped.
+    fn keep_flow(&mut self, reference: &TaskReference, within: Option<&TaskReference>) {
+        let flows = |container: &Container| matches!(&container.flow, Content::OutputOf(task) if task == reference);
+        let value = self
+            .container(within)
+            .filter(|container| flows(container))
+            .map(|container| self.resolve(&container.flow));
+        if let Some(value) = value
+            && let Some(container) = self.container_mut(within)
+        {
+            container.flow = Content::Value(value);
+        }
     }
 
     /// The activation that is under way, or a new one for a task that begins and ends in one event.
@@ -309,8 +330,14 @@ impl Execution {
             return;
         };
         container.ended += 1;
-        if status == TaskStatus::Completed {
-            container.flow = Content::OutputOf(reference.clone());
+        match status {
+            TaskStatus::Completed => container.flow = Content::OutputOf(reference.clone()),
+            TaskStatus::Faulted | TaskStatus::Cancelled => container.closing = true,
+            TaskStatus::Pending
+            | TaskStatus::Running
+            | TaskStatus::Waiting
+            | TaskStatus::Suspended
+            | TaskStatus::Skipped => {}
         }
         if performed {
             self.leave(reference, within.as_ref(), at);
@@ -369,7 +396,7 @@ impl Task {
 
     /// How many retries of this activation the next attempt would be.
     pub(crate) fn next_retry(&self) -> u32 {
-        self.attempt.0 - self.first_attempt.0 + 1
+        self.attempt.0.saturating_sub(self.first_attempt.0) + 1
     }
 
     /// Whether an agent has to do it, as opposed to the engine.

@@ -212,6 +212,7 @@ impl Execution {
         let own = [&self.requested.input, &self.input, &self.context];
         own.into_iter()
             .chain(&self.output)
+            .chain(self.root.value())
             .chain(self.tasks.values().flat_map(Task::values))
     }
 
@@ -223,6 +224,7 @@ impl Execution {
         ];
         own.into_iter()
             .chain(&mut self.output)
+            .chain(self.root.value_mut())
             .chain(self.tasks.values_mut().flat_map(Task::values_mut))
     }
 }

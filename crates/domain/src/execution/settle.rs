@@ -18,6 +18,8 @@ use crate::{
 
 /// One call settles in portions of so many events, so that `step` can keep to its own bound.
 pub(crate) const EVENTS_PER_PORTION_MAX: usize = 16;
+/// The beginning of one task is at most so many events (a switch: its choice and its end), which stay together.
+const EVENTS_PER_ACTIVATION_MAX: usize = 2;
 
 /// A portion of what follows; empty when nothing (more) does.
 pub(crate) fn settle(execution: &Execution, plan: &Plan, item: &Unsettled) -> Vec<Event> {
@@ -53,6 +55,9 @@ fn entered(execution: &Execution, plan: &Plan, task: Option<&TaskReference>) -> 
     let Some((node, container)) = open_container(execution, plan, task) else {
         return Vec::new();
     };
+    if container.closing {
+        return Vec::new();
+    }
     match &node.kind {
         Kind::Sequence(tasks) if container.position.is_none() => match tasks.first() {
             Some(first) => begin(execution, plan, *first, task, &container.flow),
@@ -64,11 +69,12 @@ fn entered(execution: &Execution, plan: &Plan, task: Option<&TaskReference>) -> 
                 .iter()
                 .filter(|step| step.needs.is_empty())
                 .map(|step| step.node);
-            let events = portion(roots.flat_map(|step| begin_step(execution, plan, step, task)));
             if graph.steps.is_empty() {
                 graph_end(execution, plan, task, node, graph)
             } else {
-                events
+                portion(roots, |step, ahead| {
+                    begin_step(execution, plan, step, task, ahead)
+                })
             }
         }
         Kind::Sequence(_) | Kind::Switch(_) | Kind::Set(_) | Kind::Raise(_) | Kind::Invoke(_) => {
@@ -85,22 +91,29 @@ fn ended(execution: &Execution, plan: &Plan, reference: &TaskReference) -> Vec<E
     let Some((parent, container)) = open_container(execution, plan, within) else {
         return Vec::new();
     };
-    if !task.status.is_ended() {
-        return Vec::new();
+    match task.status {
+        TaskStatus::Completed | TaskStatus::Skipped => {}
+        TaskStatus::Faulted => {
+            let error = first_error(execution, plan, parent, within)
+                .unwrap_or_else(|| unknown_error(reference));
+            return fault(execution, plan, within, parent, error);
+        }
+        // Whoever cancelled it draws the consequences.
+        TaskStatus::Cancelled
+        | TaskStatus::Pending
+        | TaskStatus::Running
+        | TaskStatus::Waiting
+        | TaskStatus::Suspended => return Vec::new(),
     }
-    if task.status == TaskStatus::Faulted {
-        let error = task
-            .error
-            .clone()
-            .unwrap_or_else(|| unknown_error(reference));
-        return fault(execution, plan, within, parent, error);
+    if container.closing {
+        return Vec::new();
     }
     match &parent.kind {
         Kind::Sequence(tasks) if container.position.as_ref() == Some(reference) => {
-            match follow(node, task, tasks) {
+            match follow(execution, plan, node, task, tasks) {
                 Next::Task(next) => begin(execution, plan, next, within, &container.flow),
-                Next::Leave => finish(execution, plan, within, parent, &container.flow),
-                Next::End => close(execution, || complete(execution, plan, &container.flow)),
+                // The end of the execution is passed on from level to level: see `follow`.
+                Next::Leave | Next::End => finish(execution, plan, within, parent, &container.flow),
             }
         }
         Kind::Graph(graph) => {
@@ -109,16 +122,12 @@ fn ended(execution: &Execution, plan: &Plan, reference: &TaskReference) -> Vec<E
                 .iter()
                 .position(|step| plan.node(step.node).pointer == node.pointer);
             let dependents = place.map_or(&[][..], |place| &graph.steps[place].dependents);
-            let events = portion(
-                dependents
-                    .iter()
-                    .flat_map(|&step| step_due(execution, plan, graph, step, within)),
-            );
-            let all_ended = container.ended as usize >= graph.steps.len();
-            if all_ended {
+            if container.ended as usize >= graph.steps.len() {
                 graph_end(execution, plan, within, parent, graph)
             } else {
-                events
+                portion(dependents.iter(), |&step, ahead| {
+                    step_due(execution, plan, graph, step, within, ahead)
+                })
             }
         }
         Kind::Sequence(_) | Kind::Switch(_) | Kind::Set(_) | Kind::Raise(_) | Kind::Invoke(_) => {
@@ -133,8 +142,26 @@ enum Next {
     End,
 }
 
-/// Where the flow goes after a task of a sequence. A skipped task sends it nowhere else than on.
-fn follow(node: &Node, task: &Task, siblings: &[NodeId]) -> Next {
+/// Where the flow goes after a task of a sequence. A skipped task sends it nowhere else than on; a sequence whose last
+/// task ended the execution does the same.
+fn follow(
+    execution: &Execution,
+    plan: &Plan,
+    node: &Node,
+    task: &Task,
+    siblings: &[NodeId],
+) -> Next {
+    let inner = || {
+        let last = task.container.as_ref()?.position.as_ref()?;
+        let (last_node, last) = find(execution, plan, last)?;
+        let Kind::Sequence(below) = &node.kind else {
+            return None;
+        };
+        Some(follow(execution, plan, last_node, last, below))
+    };
+    if task.status == TaskStatus::Completed && matches!(inner(), Some(Next::End)) {
+        return Next::End;
+    }
     let directive = match (&node.kind, task.status, &task.branch) {
         (_, TaskStatus::Skipped, _) => Then::Continue,
         (Kind::Switch(cases), _, Some(branch)) => cases
@@ -148,22 +175,13 @@ fn follow(node: &Node, task: &Task, siblings: &[NodeId]) -> Next {
         Then::Exit => Next::Leave,
         Then::End => Next::End,
         Then::Continue => {
-            let sibling = |id: &NodeId| task_is(node, *id, siblings);
-            let place = siblings.iter().position(sibling);
+            let own = plan.find(&node.pointer);
+            let place = siblings.iter().position(|sibling| Some(*sibling) == own);
             place
                 .and_then(|place| siblings.get(place + 1))
                 .map_or(Next::Leave, |next| Next::Task(*next))
         }
     }
-}
-
-/// Whether `id` is the sibling at the place that the node's pointer names.
-fn task_is(node: &Node, id: NodeId, siblings: &[NodeId]) -> bool {
-    let mut segments = node.pointer.rsplit('/');
-    let place = segments
-        .nth(1)
-        .and_then(|index| index.parse::<usize>().ok());
-    place.and_then(|place| siblings.get(place)) == Some(&id)
 }
 
 fn begin(
@@ -182,8 +200,10 @@ fn begin_step(
     plan: &Plan,
     node: NodeId,
     within: Option<&TaskReference>,
+    ahead: u32,
 ) -> Vec<Event> {
-    let activation = Activation::new(execution, plan, plan.node(node), within.cloned());
+    let activation =
+        Activation::new(execution, plan, plan.node(node), within.cloned()).behind(ahead);
     if execution.tasks.contains_key(&activation.task) {
         return Vec::new();
     }
@@ -197,6 +217,7 @@ fn step_due(
     graph: &Graph,
     step: usize,
     within: Option<&TaskReference>,
+    ahead: u32,
 ) -> Vec<Event> {
     let step = &graph.steps[step];
     let iteration = within.map_or_else(Vec::new, |within| within.iteration.clone());
@@ -223,7 +244,7 @@ fn step_due(
         Join::Any => needs().any(completed),
     };
     if runs {
-        return begin_step(execution, plan, step.node, within);
+        return begin_step(execution, plan, step.node, within, ahead);
     }
     let task = TaskReference {
         pointer: plan.node(step.node).pointer.clone(),
@@ -324,6 +345,7 @@ fn fault(
         within: activation.within,
         attempt: state.attempt,
         error,
+        result: None,
     }]
 }
 
@@ -413,18 +435,57 @@ fn find<'a>(
     ))
 }
 
-/// At least one event, if there is one, and no more than a portion by number and by size.
-fn portion(events: impl Iterator<Item = Event>) -> Vec<Event> {
+/// The events of at least one activation, if there is one, and no more than a portion by number and by size. `events`
+/// is told how many activations of the portion come before. Nothing follows a fault: it would only be cancelled.
+fn portion<T>(
+    steps: impl Iterator<Item = T>,
+    events: impl Fn(T, u32) -> Vec<Event>,
+) -> Vec<Event> {
     let mut taken = Vec::new();
-    let mut bytes = 0;
-    for event in events {
-        bytes += event.weight();
-        taken.push(event);
-        if taken.len() >= EVENTS_PER_PORTION_MAX || bytes >= BYTES_PER_STEP_MAX / 2 {
+    let (mut bytes, mut ahead) = (0, 0);
+    for step in steps {
+        let activation = events(step, ahead);
+        ahead += match activation.first() {
+            None | Some(Event::TaskSkipped { .. }) => 0,
+            Some(_) => 1,
+        };
+        bytes += activation.iter().map(Event::weight).sum::<usize>();
+        let faulted = activation.iter().any(|event| matches!(event, Event::TaskFaulted { .. }));
+        taken.extend(activation);
+        let full = taken.len() + EVENTS_PER_ACTIVATION_MAX > EVENTS_PER_PORTION_MAX;
+        if full || faulted || bytes >= BYTES_PER_STEP_MAX / 2 {
             break;
         }
     }
     taken
+}
+
+/// The error that ends a container: the first of its tasks', whichever of them is settled first.
+fn first_error(
+    execution: &Execution,
+    plan: &Plan,
+    node: &Node,
+    within: Option<&TaskReference>,
+) -> Option<Problem> {
+    let iteration = within.map_or_else(Vec::new, |within| within.iteration.clone());
+    let task = |id: &NodeId| {
+        execution.tasks.get(&TaskReference {
+            pointer: plan.node(*id).pointer.clone(),
+            iteration: iteration.clone(),
+        })
+    };
+    let children: Vec<NodeId> = match &node.kind {
+        Kind::Sequence(tasks) => tasks.clone(),
+        Kind::Graph(graph) => graph.steps.iter().map(|step| step.node).collect(),
+        Kind::Switch(_) | Kind::Set(_) | Kind::Raise(_) | Kind::Invoke(_) => Vec::new(),
+    };
+    let faulted = children
+        .iter()
+        .filter_map(task)
+        .filter(|task| task.status == TaskStatus::Faulted);
+    faulted
+        .min_by_key(|task| task.ended_at)
+        .and_then(|task| task.error.clone())
 }
 
 fn unknown_error(reference: &TaskReference) -> Problem {

@@ -5,6 +5,7 @@ use super::{
     settle::{EVENTS_PER_PORTION_MAX, settle},
 };
 use crate::{
+    error::Problem,
     limits::{BYTES_PER_STEP_MAX, EVENTS_PER_STEP_MAX},
     plan::Plan,
     time::Timestamp,
@@ -81,7 +82,13 @@ impl Event {
             Value::Inline(json) => json.as_str().len(),
             Value::Ref { .. } => 0,
         };
-        EVENT_OVERHEAD_BYTES + self.values().map(inline).sum::<usize>()
+        let words = |error: &Problem| {
+            let texts = [&error.title, &error.detail, &error.instance];
+            error.kind.len() + texts.into_iter().flatten().map(String::len).sum::<usize>()
+        };
+        EVENT_OVERHEAD_BYTES
+            + self.values().map(inline).sum::<usize>()
+            + self.error().map_or(0, words)
     }
 }
 

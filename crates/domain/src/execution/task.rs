@@ -12,6 +12,10 @@ use crate::{
     value::Value,
 };
 
+/// Of so many attempts before the current one a task remembers what they brought. A sender repeats because an answer
+/// was lost, so the last few are enough; it must not grow with every round of a loop.
+const EARLIER_RESULTS_MAX: usize = 16;
+
 /// One node activated. When it is activated again, this is replaced, and only the attempts go on counting.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Task {
@@ -39,7 +43,7 @@ pub struct Task {
     pub ended_at: Option<Timestamp>,
     /// Once completed.
     pub output: Option<Value>,
-    /// The digest of what was brought, where `output` is something else made of it.
+    /// The digest of what was brought, where `output` or `error` is something else made of it.
     pub result: Option<Digest>,
     /// Of the last failed attempt.
     pub error: Option<Problem>,
@@ -56,6 +60,9 @@ pub struct Task {
     pub(crate) deadline: Option<Timestamp>,
     /// The one timer of the current attempt: to be picked up, or to be retried.
     pub(crate) attempt_deadline: Option<Timestamp>,
+    /// What attempts before the current one brought: tells a late repeat from a contradiction.
+    #[serde(default, skip_serializing_if = "VecDeque::is_empty")]
+    pub(crate) earlier: VecDeque<(Attempt, Digest)>,
 }
 
 /// A sequence or graph that is under way.
@@ -73,6 +80,9 @@ pub struct Container {
     pub max_parallel: Option<u32>,
     /// Tasks that are ready but above that.
     pub held: VecDeque<TaskReference>,
+    /// Whether a task in it faulted or was cancelled: what is under way ends, nothing further begins.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub closing: bool,
 }
 
 impl Default for Container {
@@ -91,12 +101,26 @@ impl Container {
             running: 0,
             max_parallel: None,
             held: VecDeque::new(),
+            closing: false,
+        }
+    }
+
+    /// The value it holds itself, if any.
+    pub(crate) fn value(&self) -> Option<&Value> {
+        self.flow.value()
+    }
+
+    /// The value it holds itself, if any.
+    pub(crate) fn value_mut(&mut self) -> Option<&mut Value> {
+        match &mut self.flow {
+            Content::Value(value) => Some(value),
+            Content::OutputOf(_) | Content::InputOf(_) | Content::WorkflowInput => None,
         }
     }
 
     /// Whether one more task may be performed.
     pub(crate) fn has_room(&self) -> bool {
-        self.max_parallel.is_none_or(|max| self.running < max)
+        !self.closing && self.max_parallel.is_none_or(|max| self.running < max)
     }
 }
 
@@ -130,7 +154,38 @@ impl Task {
             ready: None,
             deadline: None,
             attempt_deadline: None,
+            earlier: VecDeque::new(),
         }
+    }
+
+    /// What the current attempt brought, if it has: the digest of an output or of a failure.
+    fn brought(&self) -> Option<Digest> {
+        self.work.as_ref()?;
+        let failure = || {
+            let error = self.error.as_ref()?;
+            (self.failed_attempt == Some(self.attempt)).then(|| digest_of_failure(error))
+        };
+        match self.status {
+            TaskStatus::Completed => {
+                self.result.or_else(|| self.output.as_ref().map(digest_of_output))
+            }
+            TaskStatus::Faulted => self.result.or_else(failure),
+            TaskStatus::Waiting => failure(),
+            TaskStatus::Pending
+            | TaskStatus::Running
+            | TaskStatus::Suspended
+            | TaskStatus::Cancelled
+            | TaskStatus::Skipped => None,
+        }
+    }
+
+    /// What the attempts up to the current one brought, for the one that takes its place.
+    pub(crate) fn remembered(&self) -> VecDeque<(Attempt, Digest)> {
+        let mut earlier = self.earlier.clone();
+        earlier.extend(self.brought().map(|result| (self.attempt, result)));
+        let surplus = earlier.len().saturating_sub(EARLIER_RESULTS_MAX);
+        earlier.drain(..surplus);
+        earlier
     }
 
     /// What its attempts work on.
@@ -146,11 +201,13 @@ impl Task {
         }
     }
 
+    /// When it times out, over all of its attempts.
+    pub fn deadline(&self) -> Option<Timestamp> {
+        self.deadline
+    }
+
     pub(crate) fn values(&self) -> impl Iterator<Item = &Value> {
-        let flow = self
-            .container
-            .as_ref()
-            .and_then(|container| container.flow.value());
+        let flow = self.container.as_ref().and_then(Container::value);
         let work = self.work.as_ref().and_then(Work::value);
         std::iter::once(&self.input)
             .chain(&self.output)
@@ -159,17 +216,24 @@ impl Task {
     }
 
     pub(crate) fn values_mut(&mut self) -> impl Iterator<Item = &mut Value> {
-        let flow = self
-            .container
-            .as_mut()
-            .and_then(|container| match &mut container.flow {
-                Content::Value(value) => Some(value),
-                Content::OutputOf(_) | Content::InputOf(_) | Content::WorkflowInput => None,
-            });
+        let flow = self.container.as_mut().and_then(Container::value_mut);
         let work = self.work.as_mut().and_then(Work::value_mut);
         std::iter::once(&mut self.input)
             .chain(&mut self.output)
             .chain(work)
             .chain(flow)
     }
+}
+
+/// The digest of an output's text.
+pub(crate) fn digest_of_output(output: &Value) -> Digest {
+    match output {
+        Value::Inline(json) => Digest::of(json.as_str().as_bytes()),
+        Value::Ref { digest, .. } => *digest,
+    }
+}
+
+/// The digest of a failure.
+pub(crate) fn digest_of_failure(error: &Problem) -> Digest {
+    Digest::of(&serde_json::to_vec(error).expect("a problem serialises"))
 }

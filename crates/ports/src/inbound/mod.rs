@@ -17,3 +17,8 @@ pub use tasks::{
     TaskVerdict, Tasks,
 };
 pub use workflows::{Registered, Workflows};
+
+#[cfg(feature = "mocks")]
+pub use {
+    executions::MockExecutions, system::MockSystem, tasks::MockTasks, workflows::MockWorkflows,
+};

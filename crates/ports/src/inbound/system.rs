@@ -7,7 +7,7 @@ use eventflow_domain::{Epoch, PartitionId, Position};
 /// 1. `readiness` MUST be `Ok` exactly while the node accepts starts and results, and otherwise name every reason.
 /// 2. `system` MUST list every partition of the store in order of its id, with a `leader` only while one is known.
 /// 3. `metrics` MUST be Prometheus' text exposition format 0.0.4.
-/// 4. None of them MUST wait: they are asked when something is wrong.
+/// 4. They MUST answer without waiting for anything: they are asked when something is wrong.
 #[cfg_attr(feature = "mocks", mockall::automock)]
 pub trait System: Send + Sync {
     /// Whether it can accept work, or every reason why not.

@@ -257,7 +257,7 @@ pub struct HistoryEvent {
     pub hash: Digest,
 }
 
-/// The words of an execution's status, for the OpenAPI document.
+/// The words of an execution's status, for the `OpenAPI` document.
 #[derive(ToSchema)]
 #[schema(rename_all = "lowercase")]
 #[expect(dead_code, reason = "a schema is made of it, never a value")]
@@ -272,7 +272,7 @@ enum StatusWord {
     Completed,
 }
 
-/// The words of a task's status, for the OpenAPI document.
+/// The words of a task's status, for the `OpenAPI` document.
 #[derive(ToSchema)]
 #[schema(rename_all = "lowercase")]
 #[expect(dead_code, reason = "a schema is made of it, never a value")]

@@ -121,7 +121,7 @@ fn yes() -> bool {
     true
 }
 
-/// An agent's error: a problem of which everything may be left out.
+/// An agent's error: a problem of which everything may be left out. Texts are cut at 4 KiB.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct FailError {
     /// A URI that names the kind of error, which a workflow may catch; `…/errors/runtime` where nothing is said.

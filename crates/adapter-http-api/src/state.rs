@@ -1,0 +1,117 @@
+//! What every handler shares: the ports, the bounds on what waits, and whether the service is draining.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use eventflow_domain::Tenant;
+use eventflow_ports::inbound::{Executions, Refusal, System, Tasks, Workflows};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+
+use crate::trouble::Trouble;
+
+/// Requests that are held back until something happens (leases and starts with `wait`), at once. Each is a connection
+/// and a few kilobytes; agents beyond it are told to come back.
+pub const WAITING_MAX: usize = 4_096;
+/// Streams of live events at once. Each holds a subscription of the engine and a buffer.
+pub const STREAMS_MAX: usize = 1_024;
+/// How long a caller should stay away who found every place to wait taken.
+const PLACES_RETRY_AFTER: std::time::Duration = std::time::Duration::from_secs(1);
+
+/// The inbound ports that the API is a face of.
+#[derive(Clone)]
+pub struct Api {
+    /// Starting, watching and reading executions.
+    pub executions: Arc<dyn Executions>,
+    /// Registering and reading definitions.
+    pub workflows: Arc<dyn Workflows>,
+    /// Leasing attempts and bringing their results.
+    pub tasks: Arc<dyn Tasks>,
+    /// Readiness, partitions, limits, metrics.
+    pub system: Arc<dyn System>,
+}
+
+/// Cheap to clone, as every request does.
+#[derive(Clone)]
+pub(crate) struct Shared(Arc<Inner>);
+
+struct Inner {
+    api: Api,
+    tenant: Tenant,
+    waiting: Arc<Semaphore>,
+    streams: Arc<Semaphore>,
+    draining: watch::Sender<bool>,
+    openapi: Bytes,
+}
+
+impl Shared {
+    pub(crate) fn new(api: Api, openapi: Bytes) -> Self {
+        Self(Arc::new(Inner {
+            api,
+            tenant: Tenant::default_tenant(),
+            waiting: Arc::new(Semaphore::new(WAITING_MAX)),
+            streams: Arc::new(Semaphore::new(STREAMS_MAX)),
+            draining: watch::Sender::new(false),
+            openapi,
+        }))
+    }
+
+    pub(crate) fn executions(&self) -> &dyn Executions {
+        &*self.0.api.executions
+    }
+
+    pub(crate) fn workflows(&self) -> &dyn Workflows {
+        &*self.0.api.workflows
+    }
+
+    pub(crate) fn tasks(&self) -> &dyn Tasks {
+        &*self.0.api.tasks
+    }
+
+    pub(crate) fn system(&self) -> &dyn System {
+        &*self.0.api.system
+    }
+
+    pub(crate) fn openapi(&self) -> Bytes {
+        self.0.openapi.clone()
+    }
+
+    /// Whose request it is: everybody's, while there is no authentication (INTERFACES section 7).
+    pub(crate) fn tenant(&self) -> &Tenant {
+        &self.0.tenant
+    }
+
+    /// A place to wait for something to happen; given back when dropped.
+    pub(crate) fn place_to_wait(&self) -> Result<OwnedSemaphorePermit, Trouble> {
+        place(&self.0.waiting, "too many requests are waiting", WAITING_MAX)
+    }
+
+    /// A place for a stream of events; given back when dropped.
+    pub(crate) fn place_to_stream(&self) -> Result<OwnedSemaphorePermit, Trouble> {
+        place(&self.0.streams, "too many event streams are open", STREAMS_MAX)
+    }
+
+    /// Whoever waits stops waiting, every stream ends.
+    pub(crate) fn drain(&self) {
+        self.0.draining.send_replace(true);
+    }
+
+    /// Returns once `drain` was called.
+    pub(crate) async fn drained(&self) {
+        // The sender lives as long as `self`, so this cannot fail.
+        let _ = self.0.draining.subscribe().wait_for(|drain| *drain).await;
+    }
+}
+
+fn place(
+    places: &Arc<Semaphore>,
+    what: &str,
+    limit: usize,
+) -> Result<OwnedSemaphorePermit, Trouble> {
+    Arc::clone(places).try_acquire_owned().map_err(|_| {
+        Trouble::from(Refusal::Busy {
+            detail: format!("{what} (at most {limit}): try again later, or without waiting"),
+            retry_after: PLACES_RETRY_AFTER,
+        })
+    })
+}
+

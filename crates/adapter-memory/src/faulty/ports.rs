@@ -1,0 +1,256 @@
+//! The decorators of all ports but the journal.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use eventflow_domain::{Capability, Digest, ExecutionId, PartitionId, Position, Tenant, Timestamp};
+use eventflow_ports::{
+    BlobError, BlobStore, Clock, Definition, DefinitionError, DefinitionStore, EventPublisher,
+    HttpClient, HttpFailure, HttpFailureKind, HttpRequest, HttpResponse, Ids, KeyError, KeyStore,
+    LifecycleEvent, ListQuery, PublishError, Put, QueueError, TaskOffer, TaskQueue, View,
+    ViewBatch, ViewError, ViewPosition, ViewRow,
+};
+
+use super::{Faulty, Injected};
+
+#[async_trait]
+impl<T: View + ?Sized> View for Faulty<T> {
+    async fn apply(&self, partition: PartitionId, batch: ViewBatch) -> Result<(), ViewError> {
+        let call = self.inner.apply(partition, batch);
+        self.faults
+            .run(("View", "apply"), ViewError::Unavailable, call)
+            .await
+    }
+
+    async fn position(&self, partition: PartitionId) -> Result<ViewPosition, ViewError> {
+        let call = self.inner.position(partition);
+        self.faults
+            .run(("View", "position"), ViewError::Unavailable, call)
+            .await
+    }
+
+    async fn get(
+        &self,
+        partition: PartitionId,
+        tenant: &Tenant,
+        execution: &ExecutionId,
+    ) -> Result<Option<ViewRow>, ViewError> {
+        let call = self.inner.get(partition, tenant, execution);
+        self.faults
+            .run(("View", "get"), ViewError::Unavailable, call)
+            .await
+    }
+
+    async fn open(&self, partition: PartitionId) -> Result<Vec<ViewRow>, ViewError> {
+        let call = self.inner.open(partition);
+        self.faults
+            .run(("View", "open"), ViewError::Unavailable, call)
+            .await
+    }
+
+    async fn list(
+        &self,
+        partition: PartitionId,
+        query: ListQuery,
+    ) -> Result<Vec<ViewRow>, ViewError> {
+        let call = self.inner.list(partition, query);
+        self.faults
+            .run(("View", "list"), ViewError::Unavailable, call)
+            .await
+    }
+}
+
+#[async_trait]
+impl<T: TaskQueue + ?Sized> TaskQueue for Faulty<T> {
+    async fn offer(&self, tasks: Vec<TaskOffer>) -> Result<(), QueueError> {
+        let call = self.inner.offer(tasks);
+        self.faults
+            .run(("TaskQueue", "offer"), QueueError::Unavailable, call)
+            .await
+    }
+
+    async fn take(
+        &self,
+        tenant: &Tenant,
+        capabilities: &[Capability],
+        max: usize,
+        wait: Duration,
+    ) -> Result<Vec<TaskOffer>, QueueError> {
+        let call = self.inner.take(tenant, capabilities, max, wait);
+        self.faults
+            .run(("TaskQueue", "take"), QueueError::Unavailable, call)
+            .await
+    }
+}
+
+#[async_trait]
+impl<T: EventPublisher + ?Sized> EventPublisher for Faulty<T> {
+    async fn publish(
+        &self,
+        partition: PartitionId,
+        through: Position,
+        events: Vec<LifecycleEvent>,
+    ) -> Result<(), PublishError> {
+        let call = self.inner.publish(partition, through, events);
+        self.faults
+            .run(
+                ("EventPublisher", "publish"),
+                PublishError::Unavailable,
+                call,
+            )
+            .await
+    }
+
+    async fn position(&self, partition: PartitionId) -> Result<Position, PublishError> {
+        let call = self.inner.position(partition);
+        self.faults
+            .run(
+                ("EventPublisher", "position"),
+                PublishError::Unavailable,
+                call,
+            )
+            .await
+    }
+}
+
+#[async_trait]
+impl<T: DefinitionStore + ?Sized> DefinitionStore for Faulty<T> {
+    async fn put(&self, tenant: &Tenant, definition: Definition) -> Result<Put, DefinitionError> {
+        let call = self.inner.put(tenant, definition);
+        self.faults
+            .run(
+                ("DefinitionStore", "put"),
+                DefinitionError::Unavailable,
+                call,
+            )
+            .await
+    }
+
+    async fn keep(&self, tenant: &Tenant, definition: Definition) -> Result<(), DefinitionError> {
+        let call = self.inner.keep(tenant, definition);
+        self.faults
+            .run(
+                ("DefinitionStore", "keep"),
+                DefinitionError::Unavailable,
+                call,
+            )
+            .await
+    }
+
+    async fn by_digest(
+        &self,
+        tenant: &Tenant,
+        digest: &Digest,
+    ) -> Result<Option<Definition>, DefinitionError> {
+        let call = self.inner.by_digest(tenant, digest);
+        self.faults
+            .run(
+                ("DefinitionStore", "by_digest"),
+                DefinitionError::Unavailable,
+                call,
+            )
+            .await
+    }
+
+    async fn by_name<'a>(
+        &self,
+        tenant: &Tenant,
+        namespace: &str,
+        name: &str,
+        version: Option<&'a str>,
+    ) -> Result<Option<Definition>, DefinitionError> {
+        let call = self.inner.by_name(tenant, namespace, name, version);
+        self.faults
+            .run(
+                ("DefinitionStore", "by_name"),
+                DefinitionError::Unavailable,
+                call,
+            )
+            .await
+    }
+
+    async fn list<'a>(
+        &self,
+        tenant: &Tenant,
+        namespace: Option<&'a str>,
+    ) -> Result<Vec<Definition>, DefinitionError> {
+        let call = self.inner.list(tenant, namespace);
+        self.faults
+            .run(
+                ("DefinitionStore", "list"),
+                DefinitionError::Unavailable,
+                call,
+            )
+            .await
+    }
+}
+
+#[async_trait]
+impl<T: BlobStore + ?Sized> BlobStore for Faulty<T> {
+    async fn put(&self, tenant: &Tenant, digest: &Digest, bytes: Bytes) -> Result<(), BlobError> {
+        let call = self.inner.put(tenant, digest, bytes);
+        self.faults
+            .run(("BlobStore", "put"), BlobError::Unavailable, call)
+            .await
+    }
+
+    async fn get(&self, tenant: &Tenant, digest: &Digest) -> Result<Option<Bytes>, BlobError> {
+        let call = self.inner.get(tenant, digest);
+        self.faults
+            .run(("BlobStore", "get"), BlobError::Unavailable, call)
+            .await
+    }
+}
+
+#[async_trait]
+impl<T: KeyStore + ?Sized> KeyStore for Faulty<T> {
+    async fn get_or_create(&self, name: &str) -> Result<[u8; 32], KeyError> {
+        let call = self.inner.get_or_create(name);
+        self.faults
+            .run(("KeyStore", "get_or_create"), KeyError::Unavailable, call)
+            .await
+    }
+}
+
+/// A crash is a broken connection here, for want of an `Unavailable`; a hiccup leaves it alone, for it would be an
+/// outcome of its own.
+#[async_trait]
+impl<T: HttpClient + ?Sized> HttpClient for Faulty<T> {
+    async fn execute(&self, request: HttpRequest) -> Result<HttpResponse, HttpFailure> {
+        let broken = |injected: Injected| HttpFailure {
+            kind: HttpFailureKind::Network,
+            message: injected.to_string(),
+            latency: Duration::ZERO,
+        };
+        let pass = self
+            .faults
+            .call_where("HttpClient", "execute", false)
+            .map_err(broken)?;
+        let outcome = self.inner.execute(request).await;
+        pass.done().map_err(broken)?;
+        outcome
+    }
+}
+
+/// Counted only: time passes for the dead as well.
+#[async_trait]
+impl<T: Clock + ?Sized> Clock for Faulty<T> {
+    fn now(&self) -> Timestamp {
+        self.faults.count("Clock", "now");
+        self.inner.now()
+    }
+
+    async fn sleep_until(&self, at: Timestamp) {
+        self.faults.count("Clock", "sleep_until");
+        self.inner.sleep_until(at).await;
+    }
+}
+
+/// Counted only.
+impl<T: Ids + ?Sized> Ids for Faulty<T> {
+    fn execution_id(&self) -> ExecutionId {
+        self.faults.count("Ids", "execution_id");
+        self.inner.execution_id()
+    }
+}

@@ -1,0 +1,147 @@
+//! A server or a cluster of one's own, and what the tests do with a journal on it.
+
+use std::{sync::Arc, time::Duration};
+
+use async_nats::{Client, ConnectOptions, jetstream};
+use async_trait::async_trait;
+use bytes::Bytes;
+use eventflow_adapter_nats::{JournalConfig, NatsJournal};
+use eventflow_contracts::journal::JournalFixture;
+use eventflow_domain::{PartitionId, Position};
+use eventflow_nats_server::{NatsCluster, NatsServer, Options};
+use eventflow_ports::{Journal, ReadLimit};
+
+/// The partition that these tests write to.
+pub(crate) const P: PartitionId = PartitionId(0);
+
+/// The server's default of 1 MiB, less what the adapter keeps for headers.
+const RECORD_BYTES_MAX: usize = 1024 * 1024 - 256;
+
+/// How many servers keep the journal.
+pub(crate) enum Servers {
+    One(NatsServer),
+    Three(NatsCluster),
+}
+
+/// Servers, with an empty store when they were started.
+pub(crate) struct Store {
+    pub(crate) servers: Servers,
+    pub(crate) config: JournalConfig,
+}
+
+impl Store {
+    /// One server with the default durability.
+    pub(crate) fn single() -> Self {
+        Self::of(
+            Servers::One(NatsServer::start(Options { sync_always: false })),
+            1,
+        )
+    }
+
+    /// One server that syncs each message before it acknowledges.
+    pub(crate) fn synced() -> Self {
+        Self::of(
+            Servers::One(NatsServer::start(Options { sync_always: true })),
+            1,
+        )
+    }
+
+    /// Three servers, each with a copy of every record.
+    pub(crate) fn replicated() -> Self {
+        Self::of(Servers::Three(NatsCluster::start(3)), 3)
+    }
+
+    fn of(servers: Servers, replicas: usize) -> Self {
+        let config = JournalConfig {
+            partitions: 2,
+            replicas,
+            ..JournalConfig::default()
+        };
+        Self { servers, config }
+    }
+
+    /// The same store, with less patience.
+    pub(crate) fn answering_within(mut self, limit: Duration) -> Self {
+        self.config.answer_within = limit;
+        self
+    }
+
+    /// The single server.
+    pub(crate) fn server(&mut self) -> &mut NatsServer {
+        match &mut self.servers {
+            Servers::One(server) => server,
+            Servers::Three(_) => panic!("there are three servers"),
+        }
+    }
+
+    /// The three servers.
+    pub(crate) fn cluster(&mut self) -> &mut NatsCluster {
+        match &mut self.servers {
+            Servers::One(_) => panic!("there is one server"),
+            Servers::Three(cluster) => cluster,
+        }
+    }
+
+    /// A new connection to all servers, that keeps trying to reconnect.
+    pub(crate) async fn connect(&self) -> Client {
+        let urls = match &self.servers {
+            Servers::One(server) => vec![server.url()],
+            Servers::Three(cluster) => cluster.urls(),
+        };
+        ConnectOptions::new()
+            .reconnect_delay_callback(|_| Duration::from_millis(20))
+            .connect(&urls[..])
+            .await
+            .expect("connected")
+    }
+
+    /// A new journal on a new connection.
+    pub(crate) async fn journal(&self) -> NatsJournal {
+        NatsJournal::open(&self.connect().await, self.config.clone())
+            .await
+            .expect("opened")
+    }
+
+    /// The stream of partition `P`, on a connection of its own.
+    pub(crate) async fn stream(&self) -> jetstream::stream::Stream {
+        jetstream::new(self.connect().await)
+            .get_stream("EVENTFLOW_JOURNAL_0")
+            .await
+            .expect("the stream is there")
+    }
+}
+
+#[async_trait]
+impl JournalFixture for Store {
+    async fn open(&self) -> Arc<dyn Journal> {
+        Arc::new(self.journal().await)
+    }
+
+    fn record_bytes_max(&self) -> usize {
+        RECORD_BYTES_MAX
+    }
+}
+
+/// A record that says who wrote it and which one it is.
+pub(crate) fn record(writer: &str, number: u64) -> Bytes {
+    Bytes::from(format!("{writer} {number}"))
+}
+
+/// All records of partition `P` by a page at a time, whose positions are 1, 2, 3, …
+pub(crate) async fn all(journal: &NatsJournal) -> Vec<Bytes> {
+    let mut records: Vec<Bytes> = Vec::new();
+    loop {
+        let after = Position(records.len() as u64);
+        let page = journal
+            .read(P, after, ReadLimit::REPLAY)
+            .await
+            .expect("read");
+        if page.is_empty() {
+            return records;
+        }
+        for entry in page {
+            assert_eq!(entry.position.0, records.len() as u64 + 1, "a gap");
+            records.push(entry.record);
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! `view-<p>.db`: its tables, and when it is thrown away.
+
+use std::{
+    fs::{self, File},
+    io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use eventflow_domain::{PartitionId, Position};
+use rusqlite::{Connection, ErrorCode, OpenFlags};
+
+use super::query;
+use crate::{OpenError, failure::Failure};
+
+/// `PRAGMA user_version`. A view of another format is rebuilt: raise it with every change of the tables, or of what the
+/// rows mean.
+const FORMAT: u32 = 1;
+/// Readers and the writer do not hold each other up; this is for tools that look in from outside.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(1);
+/// Pages that a connection keeps, KiB.
+const CACHE_KIB: u32 = 8 * 1024;
+/// Pages of 4 KiB in the WAL when a commit copies them back, and syncs: the fewer of these, the more often a page is
+/// overwritten in memory before it is written.
+const CHECKPOINT_AT_PAGES: u32 = 4096;
+/// Statements that stay prepared: four per batch, and a list for each combination of filters.
+const STATEMENTS_MAX: usize = 64;
+
+/// The rows lie in the order of their creation, so that what is running lies together, on few pages. The indices hold
+/// only columns that seldom change: an update of a running execution touches none. `class` says which of the partial
+/// indices holds the row (see `query::class`).
+const SCHEMA: &str = "
+    CREATE TABLE position (id INTEGER PRIMARY KEY, through INTEGER NOT NULL, replay_after INTEGER NOT NULL);
+    INSERT INTO position VALUES (0, 0, 0);
+    CREATE TABLE executions (
+        row INTEGER PRIMARY KEY,
+        tenant TEXT NOT NULL, execution TEXT NOT NULL, workflow TEXT NOT NULL,
+        status TEXT NOT NULL, class INTEGER NOT NULL, created_at INTEGER NOT NULL,
+        labels TEXT NOT NULL, summary TEXT NOT NULL);
+    CREATE TABLE states (row INTEGER PRIMARY KEY, state BLOB NOT NULL);
+    CREATE UNIQUE INDEX executions_by_id ON executions (tenant, execution);
+    CREATE INDEX executions_by_time ON executions (tenant, created_at, execution);
+    CREATE INDEX executions_by_workflow ON executions (tenant, workflow, created_at, execution);
+    CREATE INDEX executions_open ON executions (tenant, created_at, execution) WHERE class = 0;
+    CREATE INDEX executions_failed ON executions (tenant, created_at, execution) WHERE class = 1;";
+
+/// One partition's file.
+#[derive(Debug)]
+pub(super) struct ViewFile {
+    path: PathBuf,
+}
+
+impl ViewFile {
+    /// Opens a view that reaches at most to `head`; anything else is deleted and begun anew.
+    pub(super) fn open(
+        directory: &Path,
+        partition: PartitionId,
+        head: Position,
+    ) -> Result<Self, OpenError> {
+        let file = Self {
+            path: directory.join(format!("view-{partition}.db")),
+        };
+        if file.path.exists() {
+            let view = file.path.display();
+            match file.distrust(head) {
+                Ok(None) => return Ok(file),
+                Ok(Some(reason)) => tracing::warn!(%view, reason, "the view is rebuilt"),
+                Err(error) if is_damage(&error) => {
+                    tracing::warn!(%view, %error, "the view is rebuilt");
+                }
+                Err(error) => return Err(OpenError::sqlite(&file.path)(error)),
+            }
+        }
+        file.delete().map_err(OpenError::io(&file.path))?;
+        file.create().map_err(OpenError::sqlite(&file.path))?;
+        Ok(file)
+    }
+
+    /// A connection for one thread.
+    pub(super) fn connect(&self) -> Result<Connection, OpenError> {
+        self.connection(OpenFlags::empty())
+            .map_err(OpenError::sqlite(&self.path))
+    }
+
+    /// What a failed call means; damage is noted, so that the next opening rebuilds the view.
+    pub(super) fn failure(&self, doing: &str, error: &rusqlite::Error) -> Failure {
+        if is_damage(error)
+            && let Err(error) = File::create(self.note_of_damage())
+        {
+            tracing::warn!(view = %self.path.display(), %error, "cannot note that the view is damaged");
+        }
+        Failure::sqlite(&format!("{doing} {}", self.path.display()), error)
+    }
+
+    /// Why the file cannot be gone on with, if so.
+    fn distrust(&self, head: Position) -> rusqlite::Result<Option<&'static str>> {
+        if self.note_of_damage().exists() {
+            return Ok(Some("damage was found"));
+        }
+        let connection = self.connection(OpenFlags::empty())?;
+        let format: u32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+        if format != FORMAT {
+            return Ok(Some("it has another format"));
+        }
+        if query::position(&connection)?.through > head {
+            return Ok(Some("it is ahead of the journal"));
+        }
+        Ok(None)
+    }
+
+    fn create(&self) -> rusqlite::Result<()> {
+        let connection = self.connection(OpenFlags::SQLITE_OPEN_CREATE)?;
+        connection.execute_batch(&format!(
+            "PRAGMA journal_mode = WAL; BEGIN; {SCHEMA} PRAGMA user_version = {FORMAT}; COMMIT;"
+        ))
+    }
+
+    fn connection(&self, more: OpenFlags) -> rusqlite::Result<Connection> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | more;
+        let connection = Connection::open_with_flags(&self.path, flags)?;
+        connection.busy_timeout(BUSY_TIMEOUT)?;
+        connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
+        connection.execute_batch(&format!(
+            "PRAGMA synchronous = NORMAL;
+             PRAGMA wal_autocheckpoint = {CHECKPOINT_AT_PAGES};
+             PRAGMA temp_store = MEMORY;
+             PRAGMA cache_size = -{CACHE_KIB};"
+        ))?;
+        Ok(connection)
+    }
+
+    fn delete(&self) -> io::Result<()> {
+        // The note goes last: a crash in between finds it again.
+        for suffix in ["-wal", "-shm", "", DAMAGED] {
+            match fs::remove_file(self.beside(suffix)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                Ok(()) | Err(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn note_of_damage(&self) -> PathBuf {
+        self.beside(DAMAGED)
+    }
+
+    fn beside(&self, suffix: &str) -> PathBuf {
+        let mut name = self.path.as_os_str().to_owned();
+        name.push(suffix);
+        name.into()
+    }
+}
+
+/// The suffix of an empty file that says: rebuild this view.
+const DAMAGED: &str = "-damaged";
+
+/// Whether a file is to blame, and not the moment.
+fn is_damage(error: &rusqlite::Error) -> bool {
+    match error.sqlite_error_code() {
+        Some(code) => matches!(
+            code,
+            // `Unknown` is SQLITE_ERROR: a table is missing.
+            ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase | ErrorCode::Unknown
+        ),
+        // A row that does not hold what its column is for.
+        None => true,
+    }
+}

@@ -1,0 +1,162 @@
+//! The `View` port: one SQLite file per partition, which follows the journal and can be lost.
+//!
+//! A commit is not synced (`synchronous = NORMAL`): a power loss takes the last batches, and with them their positions,
+//! so that the feed brings them again. The file itself stays whole, since checkpoints are synced. A file that is
+//! damaged all the same, or of another format, or ahead of the journal, is deleted when the store is opened.
+
+mod apply;
+mod file;
+mod query;
+
+use std::{path::Path, sync::Arc};
+
+use async_trait::async_trait;
+use eventflow_domain::{ExecutionId, PartitionId, Position, Tenant};
+use eventflow_ports::{ListQuery, View, ViewBatch, ViewError, ViewPosition, ViewRow};
+use rusqlite::Connection;
+
+use self::file::ViewFile;
+use crate::{OpenError, directory::Directory, failure::Failure, worker::Worker};
+
+/// The views of a store's partitions.
+#[derive(Debug, Clone)]
+pub struct SqliteView {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    files: Vec<ViewFile>,
+    /// One per partition.
+    writers: Vec<Worker<Connection>>,
+    /// Look-ups, of all partitions: they take microseconds.
+    points: Worker<Vec<Connection>>,
+    /// Lists and recoveries, of all partitions: they may take long.
+    scans: Worker<Vec<Connection>>,
+    _directory: Arc<Directory>,
+}
+
+impl SqliteView {
+    /// Opens the views in `directory`, or creates them there, without a journal beside them: a node whose journal is
+    /// elsewhere. Blocks, as dropping the last clone does.
+    pub fn open(directory: impl AsRef<Path>, partitions: u16) -> Result<Self, OpenError> {
+        let directory = Arc::new(Directory::open(directory.as_ref())?);
+        let anywhere = vec![Position(u64::MAX); usize::from(partitions)];
+        Self::behind(&directory, &anywhere)
+    }
+
+    /// Opens the views of a journal whose partitions end at `heads`.
+    pub(crate) fn behind(
+        directory: &Arc<Directory>,
+        heads: &[Position],
+    ) -> Result<Self, OpenError> {
+        let path = directory.path();
+        let connect = |files: &[ViewFile]| {
+            files
+                .iter()
+                .map(ViewFile::connect)
+                .collect::<Result<Vec<_>, _>>()
+        };
+        let files = (0..)
+            .zip(heads)
+            .map(|(partition, head)| ViewFile::open(path, PartitionId(partition), *head))
+            .collect::<Result<Vec<_>, _>>()?;
+        let writers = (0..)
+            .zip(connect(&files)?)
+            .map(|(partition, connection)| {
+                Worker::spawn(format!("view-writer-{partition}"), connection)
+            })
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(OpenError::io(path))?;
+        let readers = |name: &str| {
+            Worker::spawn(name.to_owned(), connect(&files)?).map_err(OpenError::io(path))
+        };
+        let (points, scans) = (readers("view-points")?, readers("view-scans")?);
+        Ok(Self {
+            inner: Arc::new(Inner {
+                files,
+                writers,
+                points,
+                scans,
+                _directory: Arc::clone(directory),
+            }),
+        })
+    }
+
+    /// Runs a query on a connection to one partition's file.
+    async fn query<R: Send + 'static>(
+        &self,
+        readers: &Worker<Vec<Connection>>,
+        partition: PartitionId,
+        query: impl FnOnce(&Connection) -> rusqlite::Result<R> + Send + 'static,
+    ) -> Result<R, ViewError> {
+        let file = self.file(partition)?;
+        let index = usize::from(partition.0);
+        let result = readers
+            .call(move |connections| query(&connections[index]))
+            .await
+            .map_err(unavailable)?;
+        result.map_err(|error| unavailable(file.failure("reading", &error)))
+    }
+
+    fn file(&self, partition: PartitionId) -> Result<&ViewFile, ViewError> {
+        self.inner
+            .files
+            .get(usize::from(partition.0))
+            .ok_or_else(|| {
+                let partitions = self.inner.files.len();
+                unavailable(Failure::broken(&format!(
+                    "there is no partition {partition}: the store has {partitions}"
+                )))
+            })
+    }
+}
+
+#[async_trait]
+impl View for SqliteView {
+    async fn apply(&self, partition: PartitionId, batch: ViewBatch) -> Result<(), ViewError> {
+        let file = self.file(partition)?;
+        let result = self.inner.writers[usize::from(partition.0)]
+            .call(move |connection| apply::apply(connection, &batch))
+            .await
+            .map_err(unavailable)?;
+        result.map_err(|error| unavailable(file.failure("writing", &error)))
+    }
+
+    async fn position(&self, partition: PartitionId) -> Result<ViewPosition, ViewError> {
+        self.query(&self.inner.points, partition, query::position)
+            .await
+    }
+
+    async fn get(
+        &self,
+        partition: PartitionId,
+        tenant: &Tenant,
+        execution: &ExecutionId,
+    ) -> Result<Option<ViewRow>, ViewError> {
+        let (tenant, execution) = (tenant.clone(), execution.clone());
+        self.query(&self.inner.points, partition, move |connection| {
+            query::get(connection, &tenant, &execution)
+        })
+        .await
+    }
+
+    async fn open(&self, partition: PartitionId) -> Result<Vec<ViewRow>, ViewError> {
+        self.query(&self.inner.scans, partition, query::open).await
+    }
+
+    async fn list(
+        &self,
+        partition: PartitionId,
+        list: ListQuery,
+    ) -> Result<Vec<ViewRow>, ViewError> {
+        self.query(&self.inner.scans, partition, move |connection| {
+            query::list(connection, &list)
+        })
+        .await
+    }
+}
+
+fn unavailable(failure: Failure) -> ViewError {
+    ViewError::Unavailable(failure.into_source())
+}

@@ -1,0 +1,103 @@
+//! Events in the words of a test: their kind, their task's name and what matters of the rest.
+
+use eventflow_domain::{TaskReference, execution::Event, plan::Plan};
+
+/// An event as a test writes it.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Seen(String);
+
+impl std::fmt::Debug for Seen {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Seen {
+    pub(crate) fn of(plan: &Plan, event: &Event) -> Self {
+        let kind = event.kind();
+        let name_of = |task| name_of(plan, task);
+        Self(match event {
+            Event::ExecutionRequested(_)
+            | Event::ExecutionStarted { .. }
+            | Event::ExecutionCompleted { .. }
+            | Event::ExecutionFaulted { .. }
+            | Event::ExecutionTimedOut { .. } => kind.to_owned(),
+            Event::SequenceEntered { task, .. }
+            | Event::TaskScheduled { task, .. }
+            | Event::TaskCompleted { task, .. }
+            | Event::TaskFaulted { task, .. }
+            | Event::TaskTimedOut { task, .. }
+            | Event::TaskSkipped { task, .. }
+            | Event::TaskCancelled { task } => format!("{kind} {}", name_of(task)),
+            Event::TaskStarted { task, agent, .. } => format!("{kind} {} {agent}", name_of(task)),
+            Event::RetryScheduled { task, attempt, .. } | Event::TimerFired { task, attempt } => {
+                format!("{kind} {} {attempt}", name_of(task))
+            }
+            Event::BranchSelected { task, case, .. } => {
+                format!("{kind} {} {}", name_of(task), case.as_deref().unwrap_or("none"))
+            }
+        })
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// The name that the task's author gave it.
+pub(crate) fn name_of(plan: &Plan, task: &TaskReference) -> String {
+    let node = plan.find(&task.pointer);
+    node.map_or_else(|| task.to_string(), |node| plan.node(node).name.to_string())
+}
+
+macro_rules! seen {
+    ($($name:ident = $kind:literal),+ $(,)?) => {
+        $(pub(crate) fn $name(task: &str) -> Seen {
+            Seen(format!("{} {task}", $kind))
+        })+
+    };
+}
+
+seen! {
+    entered = "sequence_entered",
+    scheduled = "task_scheduled",
+    completed = "task_completed",
+    faulted = "task_faulted",
+    timed_out = "task_timed_out",
+    skipped = "task_skipped",
+    cancelled = "task_cancelled",
+}
+
+pub(crate) fn started(task: &str, agent: &str) -> Seen {
+    Seen(format!("task_started {task} {agent}"))
+}
+
+/// The attempt that failed.
+pub(crate) fn retried(task: &str, attempt: u32) -> Seen {
+    Seen(format!("retry_scheduled {task} {attempt}"))
+}
+
+/// The attempt that is ready now.
+pub(crate) fn ready(task: &str, attempt: u32) -> Seen {
+    Seen(format!("timer_fired {task} {attempt}"))
+}
+
+pub(crate) fn chose(task: &str, case: &str) -> Seen {
+    Seen(format!("branch_selected {task} {case}"))
+}
+
+pub(crate) fn execution_started() -> Seen {
+    Seen("execution_started".to_owned())
+}
+
+pub(crate) fn execution_completed() -> Seen {
+    Seen("execution_completed".to_owned())
+}
+
+pub(crate) fn execution_faulted() -> Seen {
+    Seen("execution_faulted".to_owned())
+}
+
+pub(crate) fn execution_timed_out() -> Seen {
+    Seen("execution_timed_out".to_owned())
+}

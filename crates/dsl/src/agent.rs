@@ -1,0 +1,37 @@
+//! What a task asks of an agent, the same in both languages.
+
+use eventflow_domain::{Capability, DurationMs, limits::START_WITHIN};
+
+use crate::{
+    duration::{self, Spelling},
+    fault::Faults,
+    property,
+    site::Site,
+};
+
+/// `capability`: the queue the task goes to.
+pub(crate) fn capability(site: &Site<'_>, faults: &mut Faults) -> Option<Capability> {
+    let given = property::text(site, faults)?;
+    if given.trim_start().starts_with("${") {
+        faults.not_yet(site, "a capability computed by an expression");
+        return None;
+    }
+    Capability::parse(given).map_err(|fault| faults.at(site, fault.to_string())).ok()
+}
+
+/// `startWithin`: how long an attempt waits to be picked up.
+pub(crate) fn start_within(site: Option<Site<'_>>, faults: &mut Faults) -> Option<DurationMs> {
+    match site {
+        Some(site) => duration::positive(&site, Spelling::Short, faults),
+        None => Some(START_WITHIN),
+    }
+}
+
+/// `heartbeat`: the longest silence of an agent. Faulty, not said, or said.
+#[allow(clippy::option_option)] // Three answers, as the line above says.
+pub(crate) fn heartbeat(site: Option<Site<'_>>, faults: &mut Faults) -> Option<Option<DurationMs>> {
+    match site {
+        Some(site) => duration::positive(&site, Spelling::Short, faults).map(Some),
+        None => Some(None),
+    }
+}

@@ -1,0 +1,231 @@
+//! Definitions: compiled, registered, and kept compiled.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use async_trait::async_trait;
+use eventflow_domain::{Digest, Json, Tenant, plan::Plan};
+use eventflow_ports::{
+    Definition, DefinitionStore, Put,
+    inbound::{Fault, Refusal, Registered, WorkflowRef, Workflows},
+};
+
+use crate::config::PLANS_MAX;
+
+/// The definition store with a compiler in front of it.
+pub struct Definitions {
+    store: Arc<dyn DefinitionStore>,
+    kept: Mutex<Kept>,
+}
+
+/// What was compiled. When it is full it is forgotten and compiled again as needed.
+#[derive(Default)]
+struct Kept {
+    by_digest: HashMap<(Tenant, Digest), Arc<Plan>>,
+    /// By namespace, name and version; without a version, the latest.
+    by_name: HashMap<Name, Arc<Plan>>,
+}
+
+type Name = (Tenant, String, String, Option<String>);
+
+impl Definitions {
+    /// In front of this store.
+    pub fn new(store: Arc<dyn DefinitionStore>) -> Self {
+        Self {
+            store,
+            kept: Mutex::default(),
+        }
+    }
+
+    /// The plan that a start asks for. An inline document is kept, so that the execution can be recovered.
+    pub(crate) async fn plan_for(
+        &self,
+        tenant: &Tenant,
+        workflow: &WorkflowRef,
+    ) -> Result<Arc<Plan>, Refusal> {
+        match workflow {
+            WorkflowRef::Named {
+                namespace,
+                name,
+                version,
+            } => {
+                self.plan_named(tenant, namespace, name, version.as_deref())
+                    .await
+            }
+            WorkflowRef::Inline(document) => {
+                let digest = eventflow_dsl::digest(document);
+                if let Some(plan) =
+                    self.kept(|kept| kept.by_digest.get(&(tenant.clone(), digest)).cloned())
+                {
+                    return Ok(plan);
+                }
+                let plan = compile(document)?;
+                let definition = Definition {
+                    workflow: plan.workflow.clone(),
+                    digest,
+                    document: document.clone(),
+                };
+                self.store
+                    .keep(tenant, definition)
+                    .await
+                    .map_err(unavailable)?;
+                Ok(self.keep(tenant, plan))
+            }
+        }
+    }
+
+    /// The plan that an execution is pinned to.
+    pub(crate) async fn plan_of(
+        &self,
+        tenant: &Tenant,
+        digest: &Digest,
+    ) -> Result<Arc<Plan>, Refusal> {
+        if let Some(plan) =
+            self.kept(|kept| kept.by_digest.get(&(tenant.clone(), *digest)).cloned())
+        {
+            return Ok(plan);
+        }
+        match self
+            .store
+            .by_digest(tenant, digest)
+            .await
+            .map_err(unavailable)?
+        {
+            Some(definition) => Ok(self.keep(tenant, compile(&definition.document)?)),
+            None => Err(Refusal::NotFound(format!(
+                "there is no definition {digest}: restore it from a backup"
+            ))),
+        }
+    }
+
+    async fn plan_named(
+        &self,
+        tenant: &Tenant,
+        namespace: &str,
+        name: &str,
+        version: Option<&str>,
+    ) -> Result<Arc<Plan>, Refusal> {
+        let key: Name = (
+            tenant.clone(),
+            namespace.to_owned(),
+            name.to_owned(),
+            version.map(ToOwned::to_owned),
+        );
+        if let Some(plan) = self.kept(|kept| kept.by_name.get(&key).cloned()) {
+            return Ok(plan);
+        }
+        let definition = self.get(tenant, namespace, name, version).await?;
+        let plan = match self.kept(|kept| {
+            kept.by_digest
+                .get(&(tenant.clone(), definition.digest))
+                .cloned()
+        }) {
+            Some(plan) => plan,
+            None => self.keep(tenant, compile(&definition.document)?),
+        };
+        self.kept(|kept| kept.by_name.insert(key, plan.clone()));
+        Ok(plan)
+    }
+
+    fn keep(&self, tenant: &Tenant, plan: Plan) -> Arc<Plan> {
+        let plan = Arc::new(plan);
+        self.kept(|kept| {
+            if kept.by_digest.len() >= PLANS_MAX || kept.by_name.len() >= PLANS_MAX {
+                *kept = Kept::default();
+            }
+            kept.by_digest
+                .insert((tenant.clone(), plan.digest), plan.clone());
+        });
+        plan
+    }
+
+    fn kept<T>(&self, look: impl FnOnce(&mut Kept) -> T) -> T {
+        look(&mut self.kept.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+#[async_trait]
+impl Workflows for Definitions {
+    async fn register(&self, tenant: &Tenant, document: Json) -> Result<Registered, Refusal> {
+        let plan = compile(&document)?;
+        let definition = Definition {
+            workflow: plan.workflow.clone(),
+            digest: plan.digest,
+            document,
+        };
+        let workflow = plan.workflow.clone();
+        let created = match self
+            .store
+            .put(tenant, definition.clone())
+            .await
+            .map_err(unavailable)?
+        {
+            Put::Created => true,
+            Put::Same => false,
+            Put::Different { stored } => {
+                return Err(Refusal::Contradiction(format!(
+                    "{workflow} is registered with other content (digest {stored}): give it a new version"
+                )));
+            }
+        };
+        self.keep(tenant, plan);
+        self.kept(|kept| {
+            let (namespace, name) = (&*workflow.namespace, &*workflow.name);
+            kept.by_name
+                .remove(&(tenant.clone(), namespace.to_owned(), name.to_owned(), None))
+        });
+        Ok(Registered {
+            definition,
+            created,
+        })
+    }
+
+    fn validate(&self, document: &Json) -> Vec<Fault> {
+        eventflow_dsl::compile(document).err().unwrap_or_default()
+    }
+
+    async fn get<'a>(
+        &self,
+        tenant: &Tenant,
+        namespace: &str,
+        name: &str,
+        version: Option<&'a str>,
+    ) -> Result<Definition, Refusal> {
+        let found = self
+            .store
+            .by_name(tenant, namespace, name, version)
+            .await
+            .map_err(unavailable)?;
+        found.ok_or_else(|| {
+            let version = version.map_or_else(String::new, |version| format!(":{version}"));
+            Refusal::NotFound(format!("there is no workflow {namespace}/{name}{version}"))
+        })
+    }
+
+    async fn list<'a>(
+        &self,
+        tenant: &Tenant,
+        namespace: Option<&'a str>,
+    ) -> Result<Vec<Definition>, Refusal> {
+        self.store
+            .list(tenant, namespace)
+            .await
+            .map_err(unavailable)
+    }
+}
+
+fn compile(document: &Json) -> Result<Plan, Refusal> {
+    eventflow_dsl::compile(document).map_err(|faults| Refusal::Invalid {
+        detail: match faults.len() {
+            1 => "the document has a fault".to_owned(),
+            count => format!("the document has {count} faults"),
+        },
+        faults,
+    })
+}
+
+fn unavailable(error: impl std::fmt::Display) -> Refusal {
+    Refusal::unavailable(error.to_string())
+}

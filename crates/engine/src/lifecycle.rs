@@ -1,0 +1,164 @@
+//! Public events: what the world outside is told of an execution's journal (INTERFACES section 3, requirements E3, E4).
+
+use eventflow_domain::{
+    Json, Sequence, TaskReference, Timestamp, Value, event_id,
+    execution::{Event, Execution},
+};
+use eventflow_ports::LifecycleEvent;
+use serde_json::{Map, json};
+
+/// The types after which nothing follows.
+pub(crate) fn is_terminal(kind: &str) -> bool {
+    matches!(
+        kind,
+        "workflow_execution_completed"
+            | "workflow_execution_failed"
+            | "workflow_execution_cancelled"
+            | "workflow_execution_timed_out"
+    )
+}
+
+/// The public event of a journal event, given the execution right after it; none where only the history shows it.
+pub(crate) fn lifecycle(
+    execution: &Execution,
+    sequence: Sequence,
+    event: &Event,
+    time: Timestamp,
+) -> Option<LifecycleEvent> {
+    let (kind, data) = described(execution, event)?;
+    let requested = &execution.requested;
+    let mut whole = Map::new();
+    whole.insert("executionId".to_owned(), json!(execution.id.as_str()));
+    whole.insert("workflow".to_owned(), json!(requested.workflow));
+    whole.insert("sequence".to_owned(), json!(sequence.0));
+    whole.extend(data);
+    Some(LifecycleEvent {
+        id: event_id(&execution.tenant, &execution.id, sequence, time),
+        kind,
+        tenant: execution.tenant.clone(),
+        execution: execution.id.clone(),
+        workflow: requested.workflow.clone(),
+        sequence,
+        time,
+        correlation: requested.correlation.clone(),
+        data: Json::of(&whole),
+    })
+}
+
+type Described = (&'static str, Map<String, serde_json::Value>);
+
+fn described(execution: &Execution, event: &Event) -> Option<Described> {
+    let since =
+        |from: Option<Timestamp>| json!(from.map(|from| execution.changed_at.since(from).0));
+    let whole = || since(Some(execution.created_at));
+    Some(match event {
+        Event::ExecutionRequested(requested) => (
+            "workflow_execution_requested",
+            fields([("labels", json!(requested.labels))]),
+        ),
+        Event::ExecutionStarted { .. } => ("workflow_execution_started", Map::new()),
+        Event::ExecutionCompleted { .. } => {
+            let mut data = fields([("durationMs", whole())]);
+            data.extend(execution.output.as_ref().map(shown));
+            ("workflow_execution_completed", data)
+        }
+        Event::ExecutionFaulted { error } => (
+            "workflow_execution_failed",
+            fields([("error", json!(error)), ("durationMs", whole())]),
+        ),
+        Event::ExecutionTimedOut { error } => (
+            "workflow_execution_timed_out",
+            fields([("error", json!(error)), ("durationMs", whole())]),
+        ),
+        Event::SequenceEntered { task, .. } => ("task_started", task_fields(execution, task)),
+        Event::TaskScheduled { task, .. } | Event::TimerFired { task, .. } => {
+            ("task_scheduled", task_fields(execution, task))
+        }
+        Event::TaskStarted { task, agent, .. } => {
+            let mut data = task_fields(execution, task);
+            data.insert("agent".to_owned(), json!(agent.as_str()));
+            ("task_started", data)
+        }
+        Event::RetryScheduled {
+            task,
+            attempt,
+            error,
+            at,
+        } => {
+            let mut data = task_fields(execution, task);
+            data.insert("attempt".to_owned(), json!(attempt.0));
+            data.insert("error".to_owned(), json!(error));
+            data.insert(
+                "retryInMs".to_owned(),
+                json!(at.since(execution.changed_at).0),
+            );
+            ("task_retried", data)
+        }
+        Event::BranchSelected { .. } => return None,
+        Event::TaskCompleted { task, .. } => {
+            let mut data = task_fields(execution, task);
+            let state = execution.tasks.get(task);
+            data.insert(
+                "durationMs".to_owned(),
+                since(state.map(|state| state.scheduled_at)),
+            );
+            data.extend(state.and_then(|state| state.output.as_ref()).map(shown));
+            ("task_completed", data)
+        }
+        Event::TaskFaulted { task, error, .. } => {
+            ("task_failed", with_error(execution, task, error))
+        }
+        Event::TaskTimedOut { task, error, .. } => {
+            ("task_timed_out", with_error(execution, task, error))
+        }
+        Event::TaskSkipped { task, .. } => ("task_skipped", task_fields(execution, task)),
+        Event::TaskCancelled { task } => ("task_cancelled", task_fields(execution, task)),
+    })
+}
+
+fn with_error(
+    execution: &Execution,
+    task: &TaskReference,
+    error: &eventflow_domain::Problem,
+) -> Map<String, serde_json::Value> {
+    let mut data = task_fields(execution, task);
+    let scheduled_at = execution.tasks.get(task).map(|state| state.scheduled_at);
+    data.insert("error".to_owned(), json!(error));
+    data.insert(
+        "durationMs".to_owned(),
+        json!(scheduled_at.map(|at| execution.changed_at.since(at).0)),
+    );
+    data
+}
+
+fn task_fields(execution: &Execution, task: &TaskReference) -> Map<String, serde_json::Value> {
+    let mut data = fields([("task", json!(task.to_string()))]);
+    if let Some(state) = execution.tasks.get(task) {
+        data.insert("attempt".to_owned(), json!(state.attempt.0));
+        data.extend(
+            state
+                .agent
+                .as_ref()
+                .map(|agent| ("agent".to_owned(), json!(agent.as_str()))),
+        );
+    }
+    data
+}
+
+fn fields<const N: usize>(pairs: [(&str, serde_json::Value); N]) -> Map<String, serde_json::Value> {
+    pairs
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value))
+        .collect()
+}
+
+/// An output, or where a large one can be found.
+fn shown(output: &Value) -> (String, serde_json::Value) {
+    match output {
+        Value::Inline(json) => ("output".to_owned(), json.to_value()),
+        Value::Ref { digest, size, .. } => (
+            "outputReference".to_owned(),
+            json!({"digest": digest.to_string(), "bytes": size}),
+        ),
+    }
+}

@@ -1,0 +1,228 @@
+//! What happens when a record is durable: callers are answered, attempts handed out, followers told.
+
+use std::sync::Arc;
+
+use eventflow_domain::{
+    AgentName, Sequence, Timestamp,
+    execution::{Command, Work},
+};
+use eventflow_ports::{AppendError, TaskOffer};
+
+use super::{
+    State, Tail,
+    feed::{Applied, FeedItem, FeedRow},
+    leases::Lease,
+    message::Key,
+    writer::{InFlight, Stop, Writer},
+};
+use crate::config::{SNAPSHOT_AFTER, SNAPSHOTS_PER_LOOK_MAX};
+
+/// Who performs `call: http`, as histories show it.
+const HTTP_AGENT: &str = "http";
+
+impl Writer {
+    /// The journal answered for the oldest record under way.
+    pub(crate) async fn appended(
+        &mut self,
+        outcome: Result<eventflow_domain::Position, AppendError>,
+    ) -> Result<(), Stop> {
+        match outcome {
+            Ok(_) => {
+                if let Some(record) = self.in_flight.pop_front() {
+                    self.commit(record);
+                }
+            }
+            Err(AppendError::Fatal(source)) => {
+                return Err(Stop::Fatal(format!("the journal failed: {source}")));
+            }
+            Err(error) => self.mend(&error).await?,
+        }
+        self.offer().await;
+        Ok(())
+    }
+
+    /// Everything in this record is durable now.
+    pub(crate) fn commit(&mut self, record: InFlight) {
+        let InFlight {
+            position, batch, ..
+        } = record;
+        for (key, through) in &batch.touched {
+            self.residents
+                .committed(key, *through, position, batch.time);
+        }
+        // Effects first: an answer must not wait for what it causes.
+        for effect in batch.effects {
+            effect();
+        }
+        for (key, through) in &batch.touched {
+            self.dispatch(key, *through);
+            self.tell(key);
+        }
+        let replay_after = self.residents.replay_after(position);
+        let _ = self.links.feed.send(FeedItem::Progress {
+            through: position,
+            replay_after,
+        });
+        if self.links.tail.receiver_count() > 0 {
+            let tail = Tail {
+                position,
+                time: batch.time,
+                events: batch.events,
+            };
+            let _ = self.links.tail.send(Arc::new(tail));
+        }
+        self.status.send_modify(|status| {
+            status.position = position;
+            status.state = State::Leading;
+            status.evictions = self.residents.evictions();
+        });
+    }
+
+    /// Hands out what became ready up to this event and was not handed out before.
+    pub(crate) fn dispatch(&mut self, key: &Key, through: Sequence) {
+        let Some(resident) = self.residents.get_mut(key) else {
+            return;
+        };
+        let performed = std::mem::replace(&mut resident.performed, through);
+        let execution = resident.execution.clone();
+        for owed in execution
+            .owed(performed)
+            .take_while(|owed| owed.sequence <= through)
+        {
+            match &owed.task.work {
+                Some(Work::Agent { capability, .. }) if owed.task.agent.is_none() => {
+                    self.unoffered.push(TaskOffer {
+                        tenant: key.tenant.clone(),
+                        capability: capability.clone(),
+                        partition: self.partition,
+                        execution: key.id.clone(),
+                        task: owed.reference.clone(),
+                        attempt: owed.task.attempt,
+                        workflow: execution.requested.workflow.clone(),
+                        input: owed.task.work_input().clone(),
+                        ready_at: owed.task.ready_at.unwrap_or_default(),
+                        traceparent: execution.requested.traceparent.clone(),
+                    });
+                }
+                // Somebody began it before we took over: one fresh lease to finish in.
+                Some(Work::Agent { heartbeat, .. }) => {
+                    let span = heartbeat.unwrap_or(self.config.lease);
+                    let until = self.backend.clock.now().after(span);
+                    let lease = Lease {
+                        attempt: owed.task.attempt,
+                        until,
+                        span,
+                    };
+                    self.leases.grant(key, owed.reference, lease);
+                }
+                Some(Work::Http { call }) => {
+                    let (task, attempt) = (owed.reference.clone(), owed.task.attempt);
+                    self.performer
+                        .perform(key, &task, attempt, call.clone(), owed.task.deadline());
+                    let agent = AgentName::parse(HTTP_AGENT).expect("a constant name");
+                    self.begin_batch();
+                    // Refused where somebody stopped it meanwhile: then its result will be, too.
+                    let _ = self.apply(
+                        key,
+                        &Command::BeginAttempt {
+                            task,
+                            attempt,
+                            agent,
+                        },
+                    );
+                }
+                None => {}
+            }
+        }
+    }
+
+    /// Tells those who wait for this execution, and the view once it has ended.
+    fn tell(&mut self, key: &Key) {
+        let Some(resident) = self.residents.get_mut(key) else {
+            return;
+        };
+        resident.tell_waiting();
+        if resident.has_ended() {
+            let row = FeedRow::of(key, resident);
+            let _ = self.links.feed.send(FeedItem::Row(row));
+        }
+    }
+
+    /// Offers what is ready; what the queue does not take stays for a later turn.
+    pub(crate) async fn offer(&mut self) {
+        if self.unoffered.is_empty() {
+            return;
+        }
+        let offers = std::mem::take(&mut self.unoffered);
+        if let Err(error) = self.backend.queue.offer(offers.clone()).await {
+            tracing::warn!(partition = %self.partition, %error, "ready tasks could not be queued, trying again");
+            self.unoffered = offers;
+        }
+    }
+
+    /// Sends open executions to the view that have changed a while ago.
+    pub(crate) fn snapshot(&mut self, now: Timestamp) {
+        if !self.residents.has_uncovered() || now < self.next_look {
+            return;
+        }
+        self.look_again(now);
+        let before = Timestamp(now.0 - i64::try_from(SNAPSHOT_AFTER.0).unwrap_or(i64::MAX));
+        for key in self.residents.to_snapshot(before, SNAPSHOTS_PER_LOOK_MAX) {
+            if let Some(resident) = self.residents.get(&key) {
+                let _ = self
+                    .links
+                    .feed
+                    .send(FeedItem::Row(FeedRow::of(&key, resident)));
+            }
+        }
+        let replay_after = self.residents.replay_after(self.durable_position());
+        let through = self.durable_position();
+        let _ = self.links.feed.send(FeedItem::Progress {
+            through,
+            replay_after,
+        });
+    }
+
+    fn durable_position(&self) -> eventflow_domain::Position {
+        self.status.borrow().position
+    }
+
+    /// The view holds these rows: what has ended can go.
+    pub(crate) fn view_applied(&mut self, applied: &Applied) {
+        let now = self.backend.clock.now();
+        for (key, records) in &applied.rows {
+            self.residents.covered(key, *records, now);
+            let has_ended = self
+                .residents
+                .get(key)
+                .is_some_and(super::resident::Resident::has_ended);
+            if has_ended {
+                self.residents.evict(key);
+            }
+        }
+        self.status
+            .send_modify(|status| status.evictions = self.residents.evictions());
+    }
+
+    /// After a recovery: everything that is owed is performed again, on the one path.
+    pub(crate) async fn resume(&mut self) {
+        for key in self.residents.keys() {
+            let Some(resident) = self.residents.get_mut(&key) else {
+                continue;
+            };
+            let through = resident.execution.sequence;
+            if resident.execution.is_ended() {
+                self.tell(&key);
+                continue;
+            }
+            self.residents.arm(&key);
+            self.dispatch(&key, through);
+            if let Some(resident) = self.residents.get_mut(&key)
+                && !std::mem::replace(&mut resident.is_advancing, true)
+            {
+                self.advances.push_back(key);
+            }
+        }
+        self.offer().await;
+    }
+}

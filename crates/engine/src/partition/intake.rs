@@ -1,0 +1,333 @@
+//! What a writer does with each order.
+
+use eventflow_domain::{
+    AgentName, DurationMs, Timestamp,
+    execution::{Command, Event, Execution, Work},
+};
+use eventflow_ports::{
+    ListQuery, TaskOffer,
+    inbound::{Heartbeat, Refusal},
+};
+use tokio::sync::oneshot;
+
+use super::{
+    leases::Lease,
+    message::{
+        AttemptResult, AttemptVerdict, Key, Message, ResultAnswer, Snapshot, Start, StartAnswer,
+    },
+    resident::Resident,
+    writer::Writer,
+};
+use crate::{config::RESIDENTS_MAX, render};
+
+impl Writer {
+    /// Carries out one order.
+    pub(crate) fn handle(&mut self, order: Message) {
+        self.batch.commands += 1;
+        match order {
+            Message::Start(start) => self.start(*start),
+            Message::Results(results, reply) => self.results(&results, reply),
+            Message::Performed(result) => {
+                let _ = self.result(&result);
+            }
+            Message::Begin {
+                offers,
+                agent,
+                lease_for,
+                reply,
+            } => {
+                let granted = offers
+                    .iter()
+                    .map(|offer| self.begin(offer, &agent, lease_for))
+                    .collect();
+                let _ = reply.send(granted);
+            }
+            Message::Read {
+                key,
+                with_positions: true,
+                reply,
+            } => self.answer_with_positions(&key, reply),
+            Message::Read {
+                key,
+                with_positions: false,
+                reply,
+            } => {
+                let snapshot = self
+                    .residents
+                    .get(&key)
+                    .map(|resident| resident.snapshot(false));
+                self.answer(reply, snapshot);
+            }
+            Message::Wait { key, reply } => match self.residents.get_mut(&key) {
+                Some(resident) if !resident.has_ended() => resident.waiting.push(reply),
+                Some(resident) => {
+                    let snapshot = resident.snapshot(false);
+                    let _ = reply.send(Some(snapshot));
+                }
+                None => {
+                    let _ = reply.send(None);
+                }
+            },
+            Message::List { query, reply } => {
+                let snapshots = self.list(&query);
+                self.answer(reply, snapshots);
+            }
+            Message::Close => self.is_closing = true,
+        }
+    }
+
+    /// Sends an answer once what it shows is durable. Nobody may be waiting any more.
+    fn answer<T: Send + 'static>(&mut self, reply: oneshot::Sender<T>, answer: T) {
+        self.when_durable(Box::new(move || {
+            let _ = reply.send(answer);
+        }));
+    }
+
+    /// Answers where a history lies: once every event that the snapshot shows has its position.
+    fn answer_with_positions(&mut self, key: &Key, reply: oneshot::Sender<Option<Snapshot>>) {
+        match self.residents.get_mut(key) {
+            Some(resident) if !resident.is_settled() => {
+                resident.reading.push(reply);
+                self.batch.is_urgent = true;
+            }
+            Some(resident) => {
+                let snapshot = resident.snapshot(true);
+                let _ = reply.send(Some(snapshot));
+            }
+            None => {
+                let _ = reply.send(None);
+            }
+        }
+    }
+
+    fn start(&mut self, start: Start) {
+        let Start {
+            key,
+            requested,
+            plan,
+            absent_as_of,
+            reply,
+        } = start;
+        if let Some(resident) = self.residents.get(&key) {
+            let answer = if resident.execution.requested.fingerprint == requested.fingerprint {
+                StartAnswer::Started {
+                    snapshot: resident.snapshot(false),
+                    repeated: true,
+                }
+            } else {
+                StartAnswer::Refused(other_start(&key))
+            };
+            return self.answer(reply, answer);
+        }
+        if absent_as_of.is_some_and(|since| self.residents.may_have_left(&key, since)) {
+            let _ = reply.send(StartAnswer::AskAgain);
+            return;
+        }
+        if self.residents.len() >= RESIDENTS_MAX {
+            let _ = reply.send(StartAnswer::Refused(Refusal::Busy {
+                detail: format!(
+                    "partition {} holds {RESIDENTS_MAX} executions",
+                    self.partition
+                ),
+                retry_after: std::time::Duration::from_secs(5),
+            }));
+            return;
+        }
+        let time = self.batch.time;
+        let execution =
+            Execution::requested(key.tenant.clone(), key.id.clone(), requested.clone(), time);
+        let first = execution.sequence;
+        self.residents
+            .insert(key.clone(), Resident::new(execution, plan));
+        self.batch
+            .push(&key, first, vec![Event::ExecutionRequested(requested)]);
+        // The first advance of an execution is never rejected.
+        let _ = self.apply(&key, &Command::Advance);
+        if let Some(resident) = self.residents.get(&key) {
+            let answer = StartAnswer::Started {
+                snapshot: resident.snapshot(false),
+                repeated: false,
+            };
+            self.answer(reply, answer);
+        }
+    }
+
+    fn results(&mut self, results: &[AttemptResult], reply: oneshot::Sender<Vec<ResultAnswer>>) {
+        let answers: Vec<_> = results.iter().map(|result| self.result(result)).collect();
+        if results
+            .iter()
+            .all(|result| matches!(result.verdict, AttemptVerdict::Heartbeat))
+        {
+            let _ = reply.send(answers);
+        } else {
+            self.answer(reply, answers);
+        }
+    }
+
+    fn result(&mut self, result: &AttemptResult) -> ResultAnswer {
+        let Some(resident) = self.residents.get(&result.key) else {
+            return ResultAnswer::NotResident;
+        };
+        let Some(command) = result.command() else {
+            return self.heartbeat(result);
+        };
+        let is_current = resident
+            .execution
+            .tasks
+            .get(&result.task)
+            .is_some_and(|task| task.attempt == result.attempt);
+        match self.apply(&result.key, &command) {
+            Ok(()) => {
+                if is_current {
+                    self.leases.end(&result.key, &result.task);
+                }
+                ResultAnswer::Accepted
+            }
+            Err(rejection) => ResultAnswer::Rejected(rejection),
+        }
+    }
+
+    fn heartbeat(&mut self, result: &AttemptResult) -> ResultAnswer {
+        let now = self.backend.clock.now();
+        let AttemptResult {
+            key, task, attempt, ..
+        } = result;
+        let is_wanted = self.residents.get(key).is_some_and(|resident| {
+            let execution = &resident.execution;
+            execution
+                .tasks
+                .get(task)
+                .is_some_and(|state| state.attempt == *attempt)
+                && execution.ready_since(task).is_some()
+        });
+        let until = if is_wanted {
+            self.leases.extend(key, task, *attempt, now)
+        } else {
+            None
+        };
+        ResultAnswer::Alive(Heartbeat {
+            cancelled: !is_wanted,
+            lease_until: until.unwrap_or(now),
+        })
+    }
+
+    /// Grants an attempt to an agent, where it is still wanted and nobody else's.
+    fn begin(
+        &mut self,
+        offer: &TaskOffer,
+        agent: &AgentName,
+        lease_for: Option<DurationMs>,
+    ) -> Option<Timestamp> {
+        let key = Key {
+            tenant: offer.tenant.clone(),
+            id: offer.execution.clone(),
+        };
+        let resident = self.residents.get(&key)?;
+        let heartbeat = match &resident.execution.tasks.get(&offer.task)?.work {
+            Some(Work::Agent { heartbeat, .. }) => *heartbeat,
+            Some(Work::Http { .. }) | None => None,
+        };
+        let (task, attempt) = (offer.task.clone(), offer.attempt);
+        self.apply(
+            &key,
+            &Command::BeginAttempt {
+                task,
+                attempt,
+                agent: agent.clone(),
+            },
+        )
+        .ok()?;
+        let now = self.backend.clock.now();
+        metrics::histogram!("eventflow_routing_seconds").record(seconds(now.since(offer.ready_at)));
+        let span = lease_for.or(heartbeat).unwrap_or(self.config.lease);
+        let until = now.after(span);
+        self.leases.grant(
+            &key,
+            &offer.task,
+            Lease {
+                attempt,
+                until,
+                span,
+            },
+        );
+        Some(until)
+    }
+
+    /// Executions in memory that match, newest first. Those that have ended here are not in the view yet, or will be
+    /// dropped as repeats by whoever merges both.
+    fn list(&self, query: &ListQuery) -> Vec<Snapshot> {
+        let mut matching: Vec<_> = self
+            .residents
+            .iter()
+            .filter(|(key, resident)| {
+                key.tenant == query.tenant && matches(query, &resident.execution)
+            })
+            .map(|(_, resident)| resident)
+            .collect();
+        matching.sort_unstable_by(|one, two| {
+            let order = |resident: &Resident| {
+                (resident.execution.created_at, resident.execution.id.clone())
+            };
+            order(two).cmp(&order(one))
+        });
+        matching
+            .into_iter()
+            .take(query.limit)
+            .map(|resident| resident.snapshot(false))
+            .collect()
+    }
+}
+
+fn matches(query: &ListQuery, execution: &Execution) -> bool {
+    let created = execution.created_at;
+    let requested = &execution.requested;
+    (query.statuses.is_empty() || query.statuses.contains(&render::status(execution)))
+        && query
+            .workflow
+            .as_ref()
+            .is_none_or(|name| **name == *requested.workflow.name)
+        && query
+            .labels
+            .iter()
+            .all(|(name, value)| requested.labels.get(name) == Some(value))
+        && query.started_after.is_none_or(|after| created >= after)
+        && query.started_before.is_none_or(|before| created < before)
+        && query
+            .before
+            .as_ref()
+            .is_none_or(|(at, id)| (created, &execution.id) < (*at, id))
+}
+
+/// The refusal of a start whose id names another one.
+pub(crate) fn other_start(key: &Key) -> Refusal {
+    Refusal::Contradiction(format!(
+        "execution {} was started with other content: repeat that, or choose another id or key",
+        key.id
+    ))
+}
+
+/// For metrics, which are in seconds.
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "a span of more than 285,000 years"
+)]
+fn seconds(span: DurationMs) -> f64 {
+    span.0 as f64 / 1000.0
+}
+
+impl Resident {
+    /// Tells whoever waits for this execution, as far as it is durable.
+    pub(crate) fn tell_waiting(&mut self) {
+        if !self.is_settled() {
+            return;
+        }
+        for reply in std::mem::take(&mut self.reading) {
+            let _ = reply.send(Some(self.snapshot(true)));
+        }
+        if self.execution.is_ended() {
+            for reply in std::mem::take(&mut self.waiting) {
+                let _ = reply.send(Some(self.snapshot(false)));
+            }
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! What a writer is sent, and what it answers.
+
+use std::sync::Arc;
+
+use eventflow_domain::{
+    AgentName, Attempt, DurationMs, ExecutionId, Position, Problem, TaskReference, Tenant,
+    Timestamp, Value,
+    execution::{Command, Execution, Rejection, Requested},
+    plan::Plan,
+};
+use eventflow_ports::{
+    ListQuery, TaskOffer,
+    inbound::{Heartbeat, Refusal},
+};
+use tokio::sync::oneshot;
+
+/// An execution within the whole store.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct Key {
+    pub(crate) tenant: Tenant,
+    pub(crate) id: ExecutionId,
+}
+
+/// An execution as it stood when it was asked for, and what it runs.
+#[derive(Debug, Clone)]
+pub(crate) struct Snapshot {
+    pub(crate) execution: Arc<Execution>,
+    pub(crate) plan: Arc<Plan>,
+    /// The records that hold its history; only where they were asked for.
+    pub(crate) positions: Vec<Position>,
+}
+
+/// One order to a writer.
+pub(crate) enum Message {
+    Start(Box<Start>),
+    /// Answered in the order given, when all of them are durable.
+    Results(Vec<AttemptResult>, oneshot::Sender<Vec<ResultAnswer>>),
+    /// From the built-in performers, which need no answer.
+    Performed(AttemptResult),
+    /// Answered at once: until when each is leased, where it is still wanted.
+    Begin {
+        offers: Vec<TaskOffer>,
+        agent: AgentName,
+        lease_for: Option<DurationMs>,
+        reply: oneshot::Sender<Vec<Option<Timestamp>>>,
+    },
+    /// Answered when what is seen is durable; nothing where the execution is not in memory.
+    Read {
+        key: Key,
+        with_positions: bool,
+        reply: oneshot::Sender<Option<Snapshot>>,
+    },
+    /// The same, once the execution has ended.
+    Wait {
+        key: Key,
+        reply: oneshot::Sender<Option<Snapshot>>,
+    },
+    /// All in memory that match.
+    List {
+        query: Box<ListQuery>,
+        reply: oneshot::Sender<Vec<Snapshot>>,
+    },
+    /// Nothing more is wanted.
+    Close,
+}
+
+/// A start, compiled and complete.
+pub(crate) struct Start {
+    pub(crate) key: Key,
+    pub(crate) requested: Requested,
+    pub(crate) plan: Arc<Plan>,
+    /// The writer's count of evictions before the view was asked; none where the id is fresh.
+    pub(crate) absent_as_of: Option<u64>,
+    pub(crate) reply: oneshot::Sender<StartAnswer>,
+}
+
+/// The answer to a start.
+pub(crate) enum StartAnswer {
+    Started {
+        snapshot: Snapshot,
+        repeated: bool,
+    },
+    /// The execution left memory since the view was asked: ask it again.
+    AskAgain,
+    Refused(Refusal),
+}
+
+/// What somebody says of an attempt.
+#[derive(Debug, Clone)]
+pub(crate) struct AttemptResult {
+    pub(crate) key: Key,
+    pub(crate) task: TaskReference,
+    pub(crate) attempt: Attempt,
+    pub(crate) verdict: AttemptVerdict,
+}
+
+/// Done, failed or still at it.
+#[derive(Debug, Clone)]
+pub(crate) enum AttemptVerdict {
+    Complete(Value),
+    Fail {
+        error: Problem,
+        retryable: bool,
+        retry_after: Option<DurationMs>,
+    },
+    Heartbeat,
+}
+
+impl AttemptResult {
+    /// The order it stands for; none for a heartbeat.
+    pub(crate) fn command(&self) -> Option<Command> {
+        let (task, attempt) = (self.task.clone(), self.attempt);
+        match self.verdict.clone() {
+            AttemptVerdict::Complete(output) => Some(Command::CompleteAttempt {
+                task,
+                attempt,
+                output,
+            }),
+            AttemptVerdict::Fail {
+                error,
+                retryable,
+                retry_after,
+            } => Some(Command::FailAttempt {
+                task,
+                attempt,
+                error,
+                retryable,
+                retry_after,
+            }),
+            AttemptVerdict::Heartbeat => None,
+        }
+    }
+}
+
+/// The answer to one result.
+#[derive(Debug, Clone)]
+pub(crate) enum ResultAnswer {
+    Accepted,
+    Alive(Heartbeat),
+    Rejected(Rejection),
+    /// The execution is not in memory: the view tells.
+    NotResident,
+}

@@ -1,0 +1,196 @@
+//! A partition: one writer, its mailbox, and what follows its journal.
+//!
+//! Everything else holds a [`Partition`], a cheap handle; no channel leaves this folder.
+
+mod batch;
+mod commit;
+mod feed;
+mod intake;
+mod leases;
+mod mend;
+mod message;
+mod recovery;
+mod resident;
+mod writer;
+
+use std::sync::Arc;
+
+use eventflow_domain::{Epoch, PartitionId, Position};
+use eventflow_ports::inbound::Refusal;
+use tokio::{
+    sync::{broadcast, mpsc, oneshot, watch},
+    task::JoinHandle,
+};
+
+pub(crate) use batch::Committed;
+pub(crate) use intake::other_start;
+pub(crate) use message::{
+    AttemptResult, AttemptVerdict, Key, Message, ResultAnswer, Snapshot, Start, StartAnswer,
+};
+
+pub(crate) use recovery::load;
+pub(crate) use writer::Stop;
+
+use crate::{
+    backend::Backend,
+    config::{Config, MAILBOX_MAX, TAIL_MAX},
+    definitions::Definitions,
+    error::StartError,
+};
+
+/// How a partition is doing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum State {
+    /// It writes.
+    Leading,
+    /// Its journal does not answer; it goes on by itself.
+    Stalled(String),
+    /// It will not write again in this process.
+    Stopped(String),
+}
+
+/// What the outside can see of a writer.
+#[derive(Debug, Clone)]
+pub(crate) struct Status {
+    pub(crate) state: State,
+    pub(crate) epoch: Epoch,
+    /// The last durable record.
+    pub(crate) position: Position,
+    /// Executions the writer has let go.
+    pub(crate) evictions: u64,
+}
+
+/// A durable record's events.
+pub(crate) struct Tail {
+    pub(crate) position: Position,
+    pub(crate) time: eventflow_domain::Timestamp,
+    pub(crate) events: Vec<Committed>,
+}
+
+/// A handle to one partition's writer.
+#[derive(Clone)]
+pub(crate) struct Partition {
+    pub(crate) id: PartitionId,
+    mailbox: mpsc::Sender<Message>,
+    status: watch::Receiver<Status>,
+    tail: broadcast::Sender<Arc<Tail>>,
+}
+
+/// A partition's running parts, to be waited for at shutdown.
+pub(crate) struct Running {
+    writer: JoinHandle<()>,
+    feed: JoinHandle<()>,
+}
+
+impl Partition {
+    /// Recovers a partition, begins a new epoch and starts its writer.
+    pub(crate) async fn start(
+        id: PartitionId,
+        backend: &Backend,
+        config: &Config,
+        definitions: &Arc<Definitions>,
+    ) -> Result<(Self, Running), StartError> {
+        let recovered = recovery::recover(id, backend, definitions).await?;
+        let (mailbox, orders) = mpsc::channel(MAILBOX_MAX);
+        let (tail, _) = broadcast::channel(TAIL_MAX);
+        let (feed, applied, feeding) = feed::start(id, backend.clone());
+        let links = writer::Links {
+            orders,
+            performed: mailbox.downgrade(),
+            applied,
+            feed,
+            tail: tail.clone(),
+        };
+        let (writer, status) =
+            writer::Writer::lead(id, backend.clone(), config.clone(), recovered, links).await?;
+        let handle = Self {
+            id,
+            mailbox,
+            status,
+            tail,
+        };
+        Ok((
+            handle,
+            Running {
+                writer: tokio::spawn(writer.run()),
+                feed: feeding,
+            },
+        ))
+    }
+
+    pub(crate) fn status(&self) -> Status {
+        self.status.borrow().clone()
+    }
+
+    /// Live records from now on.
+    pub(crate) fn follow(&self) -> broadcast::Receiver<Arc<Tail>> {
+        self.tail.subscribe()
+    }
+
+    /// Sends an order and waits for its answer.
+    pub(crate) async fn ask<T>(
+        &self,
+        order: impl FnOnce(oneshot::Sender<T>) -> Message,
+    ) -> Result<T, Refusal> {
+        self.send(order)?.await.map_err(|_| self.lost())
+    }
+
+    /// Sends an order; the receiver resolves to its answer, or to an error where the writer has stopped.
+    pub(crate) fn send<T>(
+        &self,
+        order: impl FnOnce(oneshot::Sender<T>) -> Message,
+    ) -> Result<oneshot::Receiver<T>, Refusal> {
+        self.accepts()?;
+        let (reply, answer) = oneshot::channel();
+        match self.mailbox.try_send(order(reply)) {
+            Ok(()) => Ok(answer),
+            Err(mpsc::error::TrySendError::Full(_)) => Err(Refusal::Busy {
+                detail: format!("partition {} has {MAILBOX_MAX} commands waiting", self.id),
+                retry_after: std::time::Duration::from_secs(1),
+            }),
+            Err(mpsc::error::TrySendError::Closed(_)) => Err(self.lost()),
+        }
+    }
+
+    /// Asks the writer to end once everything that it has taken is durable.
+    pub(crate) fn close(&self) {
+        // Where the mailbox is full or gone, the writer ends with its process: nothing of it was acknowledged.
+        let _ = self.mailbox.try_send(Message::Close);
+    }
+
+    /// Whether new work is let in.
+    pub(crate) fn accepts(&self) -> Result<(), Refusal> {
+        match &self.status.borrow().state {
+            State::Leading => Ok(()),
+            State::Stalled(reason) | State::Stopped(reason) => Err(Refusal::unavailable(format!(
+                "partition {}: {reason}",
+                self.id
+            ))),
+        }
+    }
+
+    /// The answer for what was sent and never answered: it may have been done.
+    pub(crate) fn lost(&self) -> Refusal {
+        Refusal::unavailable(format!(
+            "partition {} stopped before it answered: the request may or may not have been carried out, repeat it",
+            self.id
+        ))
+    }
+}
+
+impl Running {
+    /// Waits until everything accepted is durable and the view holds it. The handles must be gone.
+    pub(crate) async fn join(self) {
+        for part in [self.writer, self.feed] {
+            if let Err(error) = part.await {
+                tracing::error!(%error, "a part of a partition panicked");
+            }
+        }
+    }
+
+    /// Ends everything at once, as a crash would.
+    pub(crate) fn abort(&self) {
+        self.writer.abort();
+        self.feed.abort();
+    }
+}
