@@ -1,1 +1,90 @@
-fn main() {}
+//! The EventFlow service: reads its configuration, puts the parts together, runs until it is told to stop.
+
+mod config;
+mod definitions;
+mod store;
+mod telemetry;
+
+use std::{net::SocketAddr, process::ExitCode, sync::Arc, time::Instant};
+
+use anyhow::Context;
+use config::Config;
+use eventflow_adapter_http_api::Api;
+use eventflow_engine::{Engine, Node};
+use tokio::net::TcpListener;
+
+/// What it could not start with: a flag, a file, a port or a store. Nothing was changed.
+const EXIT_REFUSED: u8 = 2;
+
+fn main() -> ExitCode {
+    let started = Instant::now();
+    match Config::load().and_then(|config| run(config, started)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("event-flow-workflow-execution: {error:#}");
+            ExitCode::from(EXIT_REFUSED)
+        }
+    }
+}
+
+#[tokio::main]
+async fn run(config: Config, started: Instant) -> anyhow::Result<()> {
+    telemetry::log(config.log);
+    let metrics = telemetry::metrics()?;
+    let listener = listen(config.listen).await?;
+    let address = listener
+        .local_addr()
+        .context("the listening address cannot be read")?;
+    let backend = store::open(&config, address.ip().is_loopback()).await?;
+    let settings = eventflow_engine::Config {
+        partitions: config.partitions(),
+        ..Default::default()
+    };
+    let engine = Arc::new(Engine::start(backend, settings).await?);
+    let workflows =
+        definitions::register(&*engine.definitions(), config.workflows.as_deref()).await?;
+
+    let api = Api {
+        executions: engine.clone(),
+        workflows: engine.definitions(),
+        tasks: engine.clone(),
+        system: Arc::new(Node::new(engine.clone(), metrics)),
+    };
+    println!(
+        "EventFlow ready on http://{address} (store {}, {workflows} workflows, after {} ms)",
+        config.store,
+        started.elapsed().as_millis()
+    );
+    eventflow_adapter_http_api::serve(listener, api, told_to_stop())
+        .await
+        .context("the HTTP server failed")?;
+    engine.shutdown().await;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| {
+        format!(
+            "cannot listen on {address} (is another service there? choose another with --listen)"
+        )
+    })
+}
+
+/// Returns on SIGTERM and on Ctrl-C.
+async fn told_to_stop() {
+    let interrupted = tokio::signal::ctrl_c();
+    match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
+        Ok(mut terminated) => {
+            tokio::select! {
+                _ = terminated.recv() => {}
+                _ = interrupted => {}
+            }
+        }
+        Err(error) => {
+            tracing::warn!(%error, "SIGTERM cannot be caught, only Ctrl-C stops the service");
+            let _ = interrupted.await;
+        }
+    }
+    tracing::info!("stopping: no new work, what was accepted becomes durable");
+}

@@ -17,7 +17,11 @@ pub(crate) fn print(error: &anyhow::Error, format: Format) {
             eprintln!("{} {error:#}", style("error:").red().bold().for_stderr());
             if let Some(Refused(problem)) = error.downcast_ref() {
                 for fault in &problem.errors {
-                    let place = if fault.pointer.is_empty() { "/" } else { &fault.pointer };
+                    let place = if fault.pointer.is_empty() {
+                        "/"
+                    } else {
+                        &fault.pointer
+                    };
                     eprintln!("  {} {}", style(place).bold().for_stderr(), fault.detail);
                 }
             }

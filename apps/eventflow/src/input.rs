@@ -9,7 +9,9 @@ use eventflow_domain::Json;
 pub(crate) fn value(given: &str) -> anyhow::Result<Json> {
     let Some(file) = given.strip_prefix('@') else {
         return Json::parse(given).with_context(|| {
-            format!("`{given}` is not JSON: quote text twice, as '\"text\"', or name a file as @file")
+            format!(
+                "`{given}` is not JSON: quote text twice, as '\"text\"', or name a file as @file"
+            )
         });
     };
     let text = text(Path::new(file))?;
@@ -20,7 +22,9 @@ pub(crate) fn value(given: &str) -> anyhow::Result<Json> {
 pub(crate) fn text(file: &Path) -> anyhow::Result<String> {
     if file == Path::new("-") {
         let mut text = String::new();
-        std::io::stdin().read_to_string(&mut text).context("cannot read stdin")?;
+        std::io::stdin()
+            .read_to_string(&mut text)
+            .context("cannot read stdin")?;
         return Ok(text);
     }
     fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))
@@ -60,8 +64,18 @@ mod tests {
         fs::write(file.path(), "[1, 2]").unwrap();
         let named = value(&format!("@{}", file.path().display())).unwrap();
         assert_eq!(named.to_value(), serde_json::json!([1, 2]));
-        assert!(value("text").unwrap_err().to_string().contains("is not JSON"));
-        assert!(value("@/no/such/file").unwrap_err().to_string().contains("cannot read"));
+        assert!(
+            value("text")
+                .unwrap_err()
+                .to_string()
+                .contains("is not JSON")
+        );
+        assert!(
+            value("@/no/such/file")
+                .unwrap_err()
+                .to_string()
+                .contains("cannot read")
+        );
     }
 
     #[test]

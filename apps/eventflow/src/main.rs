@@ -22,7 +22,9 @@ use crate::{commands::Command, output::Format};
 /// Runs, watches and steers workflows.
 #[derive(Debug, Parser)]
 #[command(name = "eventflow", version, propagate_version = true)]
-#[command(after_help = "Exit codes: 0 done; 1 the answer is no (faulted, invalid, wrong); 2 it could not be done.")]
+#[command(
+    after_help = "Exit codes: 0 done; 1 the answer is no (faulted, invalid, wrong); 2 it could not be done."
+)]
 struct Arguments {
     #[command(flatten)]
     common: Common,

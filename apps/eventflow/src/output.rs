@@ -42,7 +42,9 @@ pub(crate) fn line(text: impl Display) -> anyhow::Result<()> {
 /// Prints rows in columns that are as wide as they need to be.
 pub(crate) fn table(heads: &[&str], rows: &[Vec<String>]) -> anyhow::Result<()> {
     let width = |column: usize| {
-        let cells = rows.iter().map(|row| console::measure_text_width(&row[column]));
+        let cells = rows
+            .iter()
+            .map(|row| console::measure_text_width(&row[column]));
         cells.chain([heads[column].len()]).max().unwrap_or_default()
     };
     let widths: Vec<usize> = (0..heads.len()).map(width).collect();

@@ -19,9 +19,8 @@ pub(crate) struct Service {
 
 impl Service {
     pub(crate) fn new(common: &Common) -> anyhow::Result<Self> {
-        let url = common.server.as_deref().unwrap_or(USUAL);
         Ok(Self {
-            server: Server::new(url, common.token.as_deref())?,
+            server: Server::new(url(common), common.token.as_deref())?,
         })
     }
 
@@ -44,6 +43,11 @@ impl Service {
     }
 }
 
+/// The URL that was given, or the usual one.
+pub(crate) fn url(common: &Common) -> &str {
+    common.server.as_deref().unwrap_or(USUAL)
+}
+
 /// The path of an execution.
 pub(crate) fn execution_path(id: &str) -> String {
     format!("/v1/executions/{}", crate::input::encoded(id))
@@ -54,5 +58,6 @@ pub(crate) fn waiting(call: Call) -> Call {
     let value = HeaderValue::from_str(&format!("wait={WAIT_SECONDS}"))
         .expect("a number is a header's value");
     let margin = std::time::Duration::from_secs(WAIT_SECONDS + 10);
-    call.header(HeaderName::from_static("prefer"), value).within(margin)
+    call.header(HeaderName::from_static("prefer"), value)
+        .within(margin)
 }

@@ -41,7 +41,10 @@ impl Events {
                     return Ok(Some(Bytes::copy_from_slice(data.trim_ascii())));
                 }
             }
-            anyhow::ensure!(self.unread.len() <= LINE_BYTES_MAX, "an event is longer than {LINE_BYTES_MAX} bytes");
+            anyhow::ensure!(
+                self.unread.len() <= LINE_BYTES_MAX,
+                "an event is longer than {LINE_BYTES_MAX} bytes"
+            );
             match self.body.next().await? {
                 Some(bytes) => self.unread.extend_from_slice(&bytes),
                 None => return Ok(None),

@@ -9,6 +9,8 @@ use eventflow_domain::{
 };
 use eventflow_wire::v1::{Problem, Time, executions::TaskView};
 
+use crate::Outcome;
+
 /// `12 ms`, `1.2 s`, `3 min 4 s`, `2 h 3 min`.
 pub(crate) fn duration(span: Duration) -> String {
     let (ms, seconds) = (span.as_millis(), span.as_secs());
@@ -34,7 +36,9 @@ pub(crate) fn task_duration(task: &TaskView) -> String {
 }
 
 pub(crate) fn now() -> Timestamp {
-    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since_epoch = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     Timestamp(i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX))
 }
 
@@ -50,8 +54,27 @@ pub(crate) fn status(status: Status) -> StyledObject<&'static str> {
     look.apply_to(status.as_str())
 }
 
+/// Whether an execution has ended.
+pub(crate) fn has_ended(status: Status) -> bool {
+    matches!(
+        status,
+        Status::Completed | Status::Faulted | Status::Cancelled
+    )
+}
+
+/// Whether an execution that has ended is what its starter hoped for.
+pub(crate) fn outcome(status: Status) -> Outcome {
+    if status == Status::Completed {
+        Outcome::Yes
+    } else {
+        Outcome::No
+    }
+}
+
 /// A task's sign and status in their colour.
-pub(crate) fn task_status(status: TaskStatus) -> (StyledObject<&'static str>, StyledObject<&'static str>) {
+pub(crate) fn task_status(
+    status: TaskStatus,
+) -> (StyledObject<&'static str>, StyledObject<&'static str>) {
     let (sign, look) = match status {
         TaskStatus::Completed => ("✓", Style::new().green()),
         TaskStatus::Faulted => ("✗", Style::new().red().bold()),
@@ -74,10 +97,19 @@ pub(crate) fn task_name(task: &TaskView) -> String {
 /// An error as lines: what, why and where.
 pub(crate) fn problem(problem: &Problem) -> Vec<String> {
     let title = problem.title.as_deref().unwrap_or("Fault");
-    let mut lines = vec![format!("{} ({})", style(title).red().bold(), problem.status)];
+    let mut lines = vec![format!(
+        "{} ({})",
+        style(title).red().bold(),
+        problem.status
+    )];
     lines.extend(problem.detail.clone());
     lines.push(format!("type {}", problem.kind));
-    lines.extend(problem.instance.as_ref().map(|instance| format!("task {instance}")));
+    lines.extend(
+        problem
+            .instance
+            .as_ref()
+            .map(|instance| format!("task {instance}")),
+    );
     lines
 }
 

@@ -164,7 +164,11 @@ mod tests {
     #[test]
     fn what_is_no_yaml_names_its_line() {
         let refusal = yaml("a: 1\nb: [1, 2\nc: }\n").unwrap_err();
-        let DocumentError::Malformed { at: Some((line, _)), .. } = refusal else {
+        let DocumentError::Malformed {
+            at: Some((line, _)),
+            ..
+        } = refusal
+        else {
             panic!("{refusal}");
         };
         assert!((2..=3).contains(&line), "{refusal}");
@@ -206,10 +210,13 @@ mod tests {
 
     #[test]
     fn aliases_stay_within_a_budget() {
-        let bomb = (1..9).fold(String::from("a0: &a0 [x,x,x,x,x,x,x,x,x]\n"), |text, level| {
-            let uses = vec![format!("*a{}", level - 1); 9].join(",");
-            text + &format!("a{level}: &a{level} [{uses}]\n")
-        });
+        let bomb = (1..9).fold(
+            String::from("a0: &a0 [x,x,x,x,x,x,x,x,x]\n"),
+            |text, level| {
+                let uses = vec![format!("*a{}", level - 1); 9].join(",");
+                text + &format!("a{level}: &a{level} [{uses}]\n")
+            },
+        );
         assert!(yaml(&bomb).is_err());
         let long = format!("a: &a {}\nb: [{}]\n", "x".repeat(500_000), "*a,".repeat(20));
         assert!(yaml(&long).is_err());

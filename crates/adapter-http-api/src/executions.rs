@@ -9,9 +9,7 @@ use axum::{
 };
 use eventflow_domain::ExecutionId;
 use eventflow_ports::inbound::{ExecutionView, Started};
-use eventflow_wire::v1::executions::{
-    self as wire, HistoryAnswer, ListAnswer, StartBody, Summary,
-};
+use eventflow_wire::v1::executions::{self as wire, HistoryAnswer, ListAnswer, StartBody, Summary};
 
 use crate::{
     body::{Json, Segments, answer},
@@ -54,17 +52,17 @@ pub(crate) async fn start(
     let start = shape::start(shared.tenant(), body, given)?;
     let started = shared.executions().start(start).await?;
     let Some(wait) = request::preferred_wait(&headers) else {
-        return Ok(accepted(started.execution, started.view));
+        return Ok(accepted(started.view));
     };
     // Beyond the places to wait the preference is not honoured, as it is only a preference.
     let Ok(_place) = shared.place_to_wait() else {
-        return Ok(accepted(started.execution, started.view));
+        return Ok(accepted(started.view));
     };
     let view = ended(&shared, &started, wait).await?;
     let mut response = if view.status.is_ended() {
         answer(StatusCode::OK, &shape::view(view))
     } else {
-        accepted(started.execution, view)
+        accepted(view)
     };
     let applied = HeaderValue::from_str(&format!("wait={}", wait.as_secs()));
     response
@@ -88,8 +86,8 @@ async fn ended(
     }
 }
 
-fn accepted(execution: ExecutionId, view: ExecutionView) -> Response {
-    let location = HeaderValue::from_str(&format!("/v1/executions/{execution}"));
+fn accepted(view: ExecutionView) -> Response {
+    let location = HeaderValue::from_str(&format!("/v1/executions/{}", view.execution));
     let mut response = answer(StatusCode::ACCEPTED, &shape::summary(view));
     response
         .headers_mut()
@@ -129,10 +127,7 @@ pub(crate) async fn view(
     ),
     responses((status = 200, description = "A page.", body = ListAnswer)),
 )]
-pub(crate) async fn list(
-    State(shared): State<Shared>,
-    query: Pairs,
-) -> Result<Response, Trouble> {
+pub(crate) async fn list(State(shared): State<Shared>, query: Pairs) -> Result<Response, Trouble> {
     let query = query.list(shared.tenant())?;
     let page = shared.executions().list(query).await?;
     Ok(answer(StatusCode::OK, &shape::list(page)))

@@ -4,8 +4,7 @@ use eventflow_wire::v1::Problem;
 use utoipa::{
     OpenApi,
     openapi::{
-        ContentBuilder, OpenApi as Document, PathItem, Ref, RefOr, ResponseBuilder,
-        path::Operation,
+        ContentBuilder, OpenApi as Document, PathItem, Ref, RefOr, ResponseBuilder, path::Operation,
     },
 };
 use utoipa_axum::{router::OpenApiRouter, routes};

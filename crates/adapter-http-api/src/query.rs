@@ -187,13 +187,7 @@ mod tests {
 
     #[test]
     fn what_is_no_cursor_is_refused() {
-        for text in [
-            "",
-            "!",
-            "MTc3MjM1NzQ2MDAwMA",
-            "____",
-            "MTc3MjM1NzQ2MDAwMC4",
-        ] {
+        for text in ["", "!", "MTc3MjM1NzQ2MDAwMA", "____", "MTc3MjM1NzQ2MDAwMC4"] {
             assert!(cursor_from(text).is_err(), "{text}");
         }
     }

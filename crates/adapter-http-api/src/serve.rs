@@ -24,10 +24,10 @@ pub fn router(api: Api) -> Router {
 }
 
 fn build(api: Api) -> (Router, Shared) {
-    let (routes, document) = openapi::routes();
+    let (paths, document) = openapi::routes();
     let document = serde_json::to_vec(&document).expect("an OpenAPI document serialises");
     let shared = Shared::new(api, Bytes::from(document));
-    let router = routes
+    let router = paths
         .fallback(trouble::no_such_path)
         .layer(middleware::from_fn(trouble::explain))
         .with_state(shared.clone());

@@ -82,12 +82,20 @@ impl Shared {
 
     /// A place to wait for something to happen; given back when dropped.
     pub(crate) fn place_to_wait(&self) -> Result<OwnedSemaphorePermit, Trouble> {
-        place(&self.0.waiting, "too many requests are waiting", WAITING_MAX)
+        place(
+            &self.0.waiting,
+            "too many requests are waiting",
+            WAITING_MAX,
+        )
     }
 
     /// A place for a stream of events; given back when dropped.
     pub(crate) fn place_to_stream(&self) -> Result<OwnedSemaphorePermit, Trouble> {
-        place(&self.0.streams, "too many event streams are open", STREAMS_MAX)
+        place(
+            &self.0.streams,
+            "too many event streams are open",
+            STREAMS_MAX,
+        )
     }
 
     /// Whoever waits stops waiting, every stream ends.
@@ -114,4 +122,3 @@ fn place(
         })
     })
 }
-

@@ -106,9 +106,7 @@ async fn one(shared: &Shared, item: ResultItem) -> Result<Response, Trouble> {
     let outcomes = shared.tasks().results(shared.tenant(), vec![result]).await;
     match outcomes.into_iter().next().unwrap_or_else(unanswered) {
         ResultOutcome::Accepted => Ok(([(header::CONTENT_TYPE, JSON)], "{}").into_response()),
-        ResultOutcome::Alive(heartbeat) => {
-            Ok(answer(StatusCode::OK, &shape::heartbeat(heartbeat)))
-        }
+        ResultOutcome::Alive(heartbeat) => Ok(answer(StatusCode::OK, &shape::heartbeat(heartbeat))),
         ResultOutcome::Refused(refusal) => Err(refusal.into()),
     }
 }

@@ -107,7 +107,7 @@ async fn what_was_acknowledged_survives_a_kill() {
     let directory = directory();
     let mut acknowledged = 0;
     for round in 0..ROUNDS {
-        acknowledged = run_and_kill(directory.path(), acknowledged + 200 * (round + 1));
+        acknowledged = run_and_kill(directory.path(), acknowledged + 100 * (round + 1));
         let store = SqliteStore::open_with(directory.path(), &small_wal()).expect("opened");
         let records = all(&*store.journal()).await;
         let kept = records.len() as u64;

@@ -18,7 +18,7 @@ const CONCURRENCY: u32 = 10;
 /// More in one process would be bound by its memory and sockets long before.
 const CONCURRENCY_MAX: u32 = 10_000;
 /// As the service has it where nothing is said.
-const LEASE: Duration = Duration::from_secs(60);
+const LEASE: Duration = Duration::from_mins(1);
 /// Below this, signs of life would be most of the traffic.
 const LEASE_MIN: Duration = Duration::from_millis(300);
 /// What is under way at the end may take so long, where nothing is said: what usual supervisors grant before they kill.

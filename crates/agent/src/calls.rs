@@ -26,7 +26,7 @@ pub(crate) enum Refused {
         after: Option<Duration>,
     },
     /// Never: the request itself is wrong.
-    Never(Problem),
+    Never(Box<Problem>),
 }
 
 /// Who asks for what, the same in every lease.
@@ -111,7 +111,7 @@ impl Settled {
     ) -> Result<Self, Refused> {
         match status {
             404 | 409 => Ok(Self::Unwanted(problem())),
-            400 | 413 | 415 | 422 => Err(Refused::Never(problem())),
+            400 | 413 | 415 | 422 => Err(Refused::Never(Box::new(problem()))),
             _ => Err(Refused::Later {
                 why: said(&problem()),
                 after,
@@ -150,7 +150,7 @@ async fn expect<T: DeserializeOwned>(server: &Server, call: Call) -> Result<T, R
             why: said(&answer.problem()),
             after: answer.retry_after(),
         }),
-        _ => Err(Refused::Never(answer.problem())),
+        _ => Err(Refused::Never(Box::new(answer.problem()))),
     }
 }
 

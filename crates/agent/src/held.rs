@@ -140,7 +140,7 @@ pub(crate) async fn keep_alive(running: Arc<Running>) {
                     .for_each(|answer| obey(&running.held, answer)),
                 // The next tick tries again; leases outlast several.
                 Err(Refused::Later { why, .. }) => {
-                    tracing::warn!(why, "a sign of life was not heard")
+                    tracing::warn!(why, "a sign of life was not heard");
                 }
                 Err(Refused::Never(problem)) => {
                     tracing::error!(

@@ -91,7 +91,7 @@ impl Running {
     }
 
     /// Leases tasks into free slots, until the service says never.
-    pub(crate) async fn poll(self: &Arc<Self>) -> Problem {
+    pub(crate) async fn poll(self: &Arc<Self>) -> Box<Problem> {
         let mut backoff = Backoff::new();
         let mut heard = true;
         loop {

@@ -6,7 +6,7 @@ use std::{cell::Cell, fmt};
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 
-use crate::{DOCUMENT_BYTES_MAX, DOCUMENT_DEPTH_MAX, text::TextFault};
+use crate::{DOCUMENT_BYTES_MAX, DOCUMENT_DEPTH_MAX, fault::quoted, text::TextFault};
 
 /// The largest integer that every reader of JSON keeps exactly (RFC 8785 section 3.2.2.3 writes numbers as doubles).
 const INTEGER_MAX: u64 = (1 << 53) - 1;
@@ -47,7 +47,8 @@ fn check_depth(text: &str) -> Result<(), TextFault> {
     Ok(())
 }
 
-fn too_deep() -> String {
+/// What is said of a document beyond [`DOCUMENT_DEPTH_MAX`].
+pub(crate) fn too_deep() -> String {
     format!("arrays and objects are nested more than {DOCUMENT_DEPTH_MAX} deep")
 }
 
@@ -151,8 +152,7 @@ impl<'de> Visitor<'de> for Strict<'_> {
         while let Some(key) = entries.next_key::<String>()? {
             self.spend(key.len() + 1)?;
             if object.contains_key(&key) {
-                let key: String = key.chars().take(64).collect();
-                return Err(A::Error::custom(format!("the key `{key}` stands twice in one object")));
+                return Err(A::Error::custom(format!("the key {} stands twice in one object", quoted(&key))));
             }
             let value = entries.next_value_seed(self.within()?)?;
             object.insert(key, value);

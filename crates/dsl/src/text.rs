@@ -5,10 +5,15 @@ use std::{cell::Cell, fmt};
 use eventflow_domain::Json;
 use serde::de::DeserializeSeed as _;
 use serde_json::Value;
-use serde_saphyr::options::{AliasLimits, DuplicateKeyPolicy, MergeKeyPolicy};
+use serde_saphyr::{
+    Error,
+    budget::BudgetBreach,
+    options::{AliasLimits, DuplicateKeyPolicy, MergeKeyPolicy},
+};
 
 use crate::{
     DOCUMENT_BYTES_MAX, DOCUMENT_DEPTH_MAX,
+    fault::quoted,
     json::{self, Strict},
 };
 
@@ -128,7 +133,31 @@ fn from_yaml(error: &serde_saphyr::Error) -> TextFault {
     let (line, column) = error
         .location()
         .map_or((0, 0), |location| (number(location.line()), number(location.column())));
-    let message = error.without_snippet().to_string();
-    let place = format!(" at line {line}, column {column}");
-    TextFault { line, column, detail: message.replace(&place, "") }
+    let error = error.without_snippet();
+    let detail = match error {
+        Error::Budget { breach, .. } => over_budget(breach),
+        Error::DuplicateMappingKey { key: Some(key), .. } => {
+            format!("the key {} stands twice in one mapping", quoted(key))
+        }
+        other => {
+            let message = other.to_string();
+            let place = format!(" at line {line}, column {column}");
+            message.replace(&place, "").replace("recursion limit exceeded", &json::too_deep())
+        }
+    };
+    TextFault { line, column, detail }
+}
+
+fn over_budget(breach: &BudgetBreach) -> String {
+    match breach {
+        BudgetBreach::Depth { .. } => json::too_deep(),
+        BudgetBreach::Documents { .. } => "holds more than one document: send them one by one".to_owned(),
+        BudgetBreach::Aliases { .. }
+        | BudgetBreach::Anchors { .. }
+        | BudgetBreach::AliasAnchorRatio { .. }
+        | BudgetBreach::MergeKeys { .. }
+        | BudgetBreach::RecordedAnchorEvents { .. }
+        | BudgetBreach::RecordedAnchorBytes { .. } => "has too many aliases: write some of them out".to_owned(),
+        other => format!("is too large to be read ({other:?}): split it"),
+    }
 }

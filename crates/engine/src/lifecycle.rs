@@ -27,11 +27,6 @@ pub(crate) fn lifecycle(
 ) -> Option<LifecycleEvent> {
     let (kind, data) = described(execution, event)?;
     let requested = &execution.requested;
-    let mut whole = Map::new();
-    whole.insert("executionId".to_owned(), json!(execution.id.as_str()));
-    whole.insert("workflow".to_owned(), json!(requested.workflow));
-    whole.insert("sequence".to_owned(), json!(sequence.0));
-    whole.extend(data);
     Some(LifecycleEvent {
         id: event_id(&execution.tenant, &execution.id, sequence, time),
         kind,
@@ -41,7 +36,7 @@ pub(crate) fn lifecycle(
         sequence,
         time,
         correlation: requested.correlation.clone(),
-        data: Json::of(&whole),
+        data: Json::of(&data),
     })
 }
 

@@ -4,6 +4,14 @@
 //! Each trait's documentation is a numbered list of clauses. `eventflow-contracts` has one test per clause, and every
 //! adapter, decorator and fake runs them.
 
+#![cfg_attr(
+    feature = "mocks",
+    allow(
+        clippy::ref_option_ref,
+        reason = "mockall writes it where an argument is an optional reference"
+    )
+)]
+
 pub mod inbound;
 
 mod blob_store;

@@ -15,7 +15,7 @@ pub(super) struct Takers {
     /// Those that were not served yet.
     lines: HashMap<Capability, BTreeSet<TakerId>>,
     /// Those, and those that were served and did not fetch it yet.
-    takers: HashMap<TakerId, Taker>,
+    all: HashMap<TakerId, Taker>,
     last: TakerId,
 }
 
@@ -31,7 +31,7 @@ pub(super) struct Taker {
 
 impl Takers {
     pub(super) fn is_empty(&self) -> bool {
-        self.takers.is_empty()
+        self.all.is_empty()
     }
 
     /// Joins the line of each capability, at the end.
@@ -53,14 +53,14 @@ impl Takers {
             handed_over: Vec::new(),
             wake: Some(wake),
         };
-        self.takers.insert(id, taker);
+        self.all.insert(id, taker);
         (id, woken)
     }
 
     /// The one to be served next with tasks of a capability.
     pub(super) fn longest_waiting(&self, capability: &Capability) -> Option<(TakerId, &Taker)> {
         let id = *self.lines.get(capability)?.first()?;
-        self.takers.get(&id).map(|taker| (id, taker))
+        self.all.get(&id).map(|taker| (id, taker))
     }
 
     /// Serves a taker: it is in no line any more, and what comes back wakes it.
@@ -69,7 +69,7 @@ impl Takers {
         id: TakerId,
         tasks: Vec<TaskOffer>,
     ) -> Option<oneshot::Sender<()>> {
-        let taker = self.takers.get_mut(&id)?;
+        let taker = self.all.get_mut(&id)?;
         taker.handed_over = tasks;
         let wake = taker.wake.take();
         remove(&mut self.lines, &taker.capabilities, id);
@@ -78,7 +78,7 @@ impl Takers {
 
     /// The taker goes, with what was handed over to it.
     pub(super) fn leave(&mut self, id: TakerId) -> Vec<TaskOffer> {
-        let Some(taker) = self.takers.remove(&id) else {
+        let Some(taker) = self.all.remove(&id) else {
             return Vec::new();
         };
         remove(&mut self.lines, &taker.capabilities, id);

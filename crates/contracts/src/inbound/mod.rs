@@ -55,9 +55,10 @@ pub trait EngineFixture: Send + Sync {
 
 /// A workflow of one task for an agent that can `charge`, which is tried again once, a second later.
 fn one_task() -> Json {
+    let retry = json!({"limit": {"attempt": {"count": 1}}, "delay": "PT1S"});
     Json::of(&json!({
         "document": {"dsl": "1.0.3", "namespace": "default", "name": "order", "version": "1.0.0"},
-        "do": [{"charge": agent(&json!({"capability": "charge", "retry": {"limit": 1, "delay": "PT1S"}}))}],
+        "do": [{"charge": agent(&json!({"capability": "charge", "retry": retry}))}],
     }))
 }
 

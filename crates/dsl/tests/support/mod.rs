@@ -1,10 +1,10 @@
 //! What the tests of this crate share: documents from text, faults as lines, a plan as an outline.
-#![allow(dead_code)] // Each test file uses its part.
+#![allow(dead_code, unreachable_pub)] // Each test file uses its part.
 
 use std::fmt::Write as _;
 
 use eventflow_domain::{
-    expression::{Expression, Template},
+    expression::{Expression, Template, TextPart},
     plan::{Invoke, Kind, Node, NodeId, Performer, Plan, Then},
 };
 
@@ -43,7 +43,7 @@ pub fn steps(steps: &str) -> String {
 pub fn outline(plan: &Plan) -> String {
     let mut text = format!("{} timeout {} ms\n", plan.workflow, plan.timeout.0);
     for (label, template) in [("input", &plan.input), ("output", &plan.output)] {
-        write_template(&mut text, plan, label, template.as_ref());
+        write_template(&mut text, label, template.as_ref());
     }
     for (_, node) in plan.nodes() {
         write_node(&mut text, plan, node);
@@ -58,7 +58,7 @@ fn write_node(text: &mut String, plan: &Plan, node: &Node) {
         let _ = writeln!(text, "    if {}", condition.source());
     }
     for (label, template) in [("input", &node.input), ("output", &node.output), ("export", &node.export)] {
-        write_template(text, plan, label, template.as_ref());
+        write_template(text, label, template.as_ref());
     }
     if let Some(timeout) = node.timeout {
         let _ = writeln!(text, "    timeout {} ms", timeout.0);
@@ -105,7 +105,7 @@ fn write_kind(text: &mut String, plan: &Plan, kind: &Kind) {
                     step.id, step.join
                 );
             }
-            write_template(text, plan, "output", graph.output.as_ref());
+            write_template(text, "output", graph.output.as_ref());
         }
         Kind::Switch(cases) => {
             for case in cases {
@@ -113,30 +113,50 @@ fn write_kind(text: &mut String, plan: &Plan, kind: &Kind) {
                 let _ = writeln!(text, "    {}: {when} -> {}", case.name, then(plan, case.then));
             }
         }
-        Kind::Set(value) => write_template(text, plan, "set", Some(value)),
+        Kind::Set(value) => write_template(text, "set", Some(value)),
         Kind::Raise(error) => {
             let _ = writeln!(text, "    status {}", error.status);
             let parts = [("type", Some(&error.kind)), ("title", error.title.as_ref()), ("detail", error.detail.as_ref())];
             for (label, template) in parts {
-                write_template(text, plan, label, template);
+                write_template(text, label, template);
             }
         }
         Kind::Invoke(invoke) => match &invoke.performer {
-            Performer::Agent { input, .. } => write_template(text, plan, "with", input.as_ref()),
+            Performer::Agent { input, .. } => write_template(text, "with", input.as_ref()),
             Performer::Http(call) => {
-                write_template(text, plan, "endpoint", Some(&call.endpoint));
+                write_template(text, "endpoint", Some(&call.endpoint));
                 let parts = [("headers", &call.headers), ("query", &call.query), ("body", &call.body)];
                 for (label, template) in parts {
-                    write_template(text, plan, label, template.as_ref());
+                    write_template(text, label, template.as_ref());
                 }
             }
         },
     }
 }
 
-fn write_template(text: &mut String, _: &Plan, label: &str, template: Option<&Template>) {
+fn write_template(text: &mut String, label: &str, template: Option<&Template>) {
     if let Some(template) = template {
-        let _ = writeln!(text, "    {label} {template:?}");
+        let _ = writeln!(text, "    {label} {}", shown(template));
+    }
+}
+
+/// As in a document: expressions in `${}`, a text of several parts in backticks.
+fn shown(template: &Template) -> String {
+    match template {
+        Template::Literal(json) => json.as_str().to_owned(),
+        Template::Expression(expression) => format!("${{ {} }}", expression.source().trim()),
+        Template::Array(items) => format!("[{}]", items.iter().map(shown).collect::<Vec<_>>().join(", ")),
+        Template::Object(entries) => {
+            let entries = entries.iter().map(|(key, value)| format!("{key}: {}", shown(value)));
+            format!("{{{}}}", entries.collect::<Vec<_>>().join(", "))
+        }
+        Template::Text(parts) => {
+            let parts = parts.iter().map(|part| match part {
+                TextPart::Text(text) => text.to_string(),
+                TextPart::Expression(expression) => format!("${{ {} }}", expression.source()),
+            });
+            format!("`{}`", parts.collect::<String>())
+        }
     }
 }
 

@@ -22,7 +22,7 @@ use eventflow_domain::{
 };
 
 pub(crate) use orders::*;
-pub(crate) use run::Run;
+pub(crate) use run::{Outcome, Run};
 pub(crate) use seen::*;
 
 /// An execution of this plan, started with the input `{}`, its first tasks activated.

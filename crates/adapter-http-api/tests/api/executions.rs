@@ -1,28 +1,24 @@
 //! Executions over HTTP: start, wait, read, list.
 
-#![allow(missing_docs, reason = "a test binary has no readers of its documentation")]
-
-mod support;
-
 use std::time::Duration;
 
+use crate::support::*;
 use eventflow_domain::{
     Attempt, TaskReference, Timestamp,
     execution::{Status, TaskStatus},
 };
 use eventflow_ports::inbound::{ListPage, Refusal, StartExecution, Started, TaskView, WorkflowRef};
-use support::*;
 
 const START: &str = r#"{"workflow":{"name":"order"}}"#;
 
 fn starts(check: impl Fn(&StartExecution) -> bool + Send + 'static) -> Ports {
     let mut ports = Ports::default();
     ports.executions.expect_start().withf(check).returning(|_| {
-        Ok(Started {
+        now(Ok(Started {
             execution: id("order-17"),
             repeated: false,
             view: view("order-17", Status::Pending),
-        })
+        }))
     });
     ports
 }
@@ -32,7 +28,7 @@ fn refuses(refusal: Refusal) -> Ports {
     ports
         .executions
         .expect_start()
-        .returning(move |_| Err(refusal.clone()));
+        .returning(move |_| now(Err(refusal.clone())));
     ports
 }
 
@@ -50,7 +46,12 @@ async fn a_start_is_202_with_its_place() {
 async fn everything_of_a_start_reaches_the_port() {
     let traceparent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
     let ports = starts(move |start| {
-        let WorkflowRef::Named { namespace, name, version } = &start.workflow else {
+        let WorkflowRef::Named {
+            namespace,
+            name,
+            version,
+        } = &start.workflow
+        else {
             return false;
         };
         (namespace.as_str(), name.as_str(), version.as_deref()) == ("shop", "order", Some("2.0.0"))
@@ -83,13 +84,41 @@ async fn an_inline_document_and_an_own_id_reach_the_port() {
 async fn a_start_that_is_wrong_is_422_at_every_place() {
     for (body, pointer, detail) in [
         ("{}", "", "say what to start"),
-        (r#"{"workflow":{"name":"o"},"definition":{}}"#, "/definition", "not both"),
-        (r#"{"workflow":{"name":"o"},"input":1e999}"#, "/input", "out of range"),
-        (r#"{"workflow":{"name":7}}"#, "/workflow/name", "expected a string"),
-        (r#"{"workflow":{"name":"o"},"executionID":"x"}"#, "/executionID", "unknown field"),
-        (r#"{"workflow":{"name":"o"},"executionId":"a b"}"#, "/executionId", "is not a name"),
-        (r#"{"workflow":{"name":"o"},"labels":{"a/b":"\n"}}"#, "/labels/a~1b", "control"),
-        (r#"{"workflow":{"name":"o"},"correlationId":""}"#, "/correlationId", "1 to 256"),
+        (
+            r#"{"workflow":{"name":"o"},"definition":{}}"#,
+            "/definition",
+            "not both",
+        ),
+        (
+            r#"{"workflow":{"name":"o"},"input":1e999}"#,
+            "/input",
+            "out of range",
+        ),
+        (
+            r#"{"workflow":{"name":7}}"#,
+            "/workflow/name",
+            "expected a string",
+        ),
+        (
+            r#"{"workflow":{"name":"o"},"executionID":"x"}"#,
+            "/executionID",
+            "unknown field",
+        ),
+        (
+            r#"{"workflow":{"name":"o"},"executionId":"a b"}"#,
+            "/executionId",
+            "is not a name",
+        ),
+        (
+            r#"{"workflow":{"name":"o"},"labels":{"a/b":"\n"}}"#,
+            "/labels/a~1b",
+            "control",
+        ),
+        (
+            r#"{"workflow":{"name":"o"},"correlationId":""}"#,
+            "/correlationId",
+            "1 to 256",
+        ),
     ] {
         let answer = Ports::default().ask(post("/v1/executions", body)).await;
         let problem = answer.is_problem(422, detail);
@@ -113,18 +142,30 @@ async fn what_is_no_json_is_400_with_its_line() {
 async fn an_id_and_an_idempotency_key_are_400_together() {
     let body = r#"{"workflow":{"name":"order"},"executionId":"mine"}"#;
     let request = with(post("/v1/executions", body), "idempotency-key", "cart-1");
-    Ports::default().ask(request).await.is_problem(400, "not both");
+    Ports::default()
+        .ask(request)
+        .await
+        .is_problem(400, "not both");
 }
 
 #[tokio::test]
 async fn a_body_that_is_not_said_to_be_json_is_415() {
-    for media in ["text/plain", "application/yaml", "application/x-www-form-urlencoded"] {
-        let answer = Ports::default().ask(post_as(media, "/v1/executions", START)).await;
+    for media in [
+        "text/plain",
+        "application/yaml",
+        "application/x-www-form-urlencoded",
+    ] {
+        let answer = Ports::default()
+            .ask(post_as(media, "/v1/executions", START))
+            .await;
         answer.is_problem(415, "application/json");
     }
     let mut request = post("/v1/executions", START);
     request.headers_mut().remove("content-type");
-    Ports::default().ask(request).await.is_problem(415, "Content-Type");
+    Ports::default()
+        .ask(request)
+        .await
+        .is_problem(415, "Content-Type");
 }
 
 #[tokio::test]
@@ -141,10 +182,38 @@ async fn every_refusal_has_its_status() {
         (Refusal::Malformed("why".into()), 400, ""),
         (Refusal::NotFound("why".into()), 404, ""),
         (Refusal::Contradiction("why".into()), 409, ""),
-        (Refusal::TooLarge { what: "why", limit: 7 }, 413, ""),
-        (Refusal::Invalid { detail: "why".into(), faults: vec![] }, 422, ""),
-        (Refusal::Busy { detail: "why".into(), retry_after: Duration::ZERO }, 429, "1"),
-        (Refusal::Unavailable { detail: "why".into(), retry_after: second_and_a_bit }, 503, "2"),
+        (
+            Refusal::TooLarge {
+                what: "why",
+                limit: 7,
+            },
+            413,
+            "",
+        ),
+        (
+            Refusal::Invalid {
+                detail: "why".into(),
+                faults: vec![],
+            },
+            422,
+            "",
+        ),
+        (
+            Refusal::Busy {
+                detail: "why".into(),
+                retry_after: Duration::ZERO,
+            },
+            429,
+            "1",
+        ),
+        (
+            Refusal::Unavailable {
+                detail: "why".into(),
+                retry_after: second_and_a_bit,
+            },
+            503,
+            "2",
+        ),
     ] {
         let answer = refuses(refusal).ask(post("/v1/executions", START)).await;
         answer.is_problem(status, "why");
@@ -161,7 +230,7 @@ async fn a_wait_that_sees_the_end_is_200_with_the_full_view() {
         .withf(|_, execution, within| {
             *execution == id("order-17") && *within == Duration::from_secs(5)
         })
-        .returning(|_, _, _| Ok(view("order-17", Status::Completed)));
+        .returning(|_, _, _| now(Ok(view("order-17", Status::Completed))));
     let answer = ports
         .ask(with(post("/v1/executions", START), "prefer", "wait=5"))
         .await;
@@ -177,7 +246,7 @@ async fn a_wait_that_does_not_see_the_end_is_202() {
     ports
         .executions
         .expect_wait()
-        .returning(|_, _, _| Ok(view("order-17", Status::Running)));
+        .returning(|_, _, _| now(Ok(view("order-17", Status::Running))));
     let answer = ports
         .ask(with(post("/v1/executions", START), "prefer", "wait=1"))
         .await;
@@ -194,7 +263,10 @@ async fn the_full_view_has_every_key_of_the_contract() {
     ports.executions.expect_view().returning(|_, _| {
         let mut view = view("order-17", Status::Running);
         view.tasks.push(TaskView {
-            reference: TaskReference { pointer: "/do/0/charge".into(), iteration: vec![2, 0] },
+            reference: TaskReference {
+                pointer: "/do/0/charge".into(),
+                iteration: vec![2, 0],
+            },
             name: "charge".into(),
             status: TaskStatus::Running,
             attempt: Attempt(1),
@@ -205,12 +277,25 @@ async fn the_full_view_has_every_key_of_the_contract() {
             output: None,
             error: None,
         });
-        Ok(view)
+        now(Ok(view))
     });
     let view = ports.ask(get("/v1/executions/order-17")).await.json();
     for key in [
-        "executionId", "workflow", "tenant", "correlationId", "labels", "status", "input", "output",
-        "error", "createdAt", "startedAt", "endedAt", "estimatedCompletion", "progress", "tasks",
+        "executionId",
+        "workflow",
+        "tenant",
+        "correlationId",
+        "labels",
+        "status",
+        "input",
+        "output",
+        "error",
+        "createdAt",
+        "startedAt",
+        "endedAt",
+        "estimatedCompletion",
+        "progress",
+        "tasks",
     ] {
         assert!(view.get(key).is_some(), "{key}");
     }
@@ -224,9 +309,12 @@ async fn an_unknown_execution_is_404_and_so_is_what_can_be_none() {
     ports
         .executions
         .expect_view()
-        .returning(|_, _| Err(Refusal::NotFound("no execution x".into())));
+        .returning(|_, _| now(Err(Refusal::NotFound("no execution x".into()))));
     let answer = ports.ask(get("/v1/executions/x")).await;
-    assert_eq!(answer.is_problem(404, "no execution")["instance"], "/v1/executions/x");
+    assert_eq!(
+        answer.is_problem(404, "no execution")["instance"],
+        "/v1/executions/x"
+    );
     let answer = Ports::default().ask(get("/v1/executions/a%20b")).await;
     answer.is_problem(404, "is not a name");
 }
@@ -250,7 +338,10 @@ async fn every_filter_reaches_the_port_and_pages_follow_each_other() {
         })
         .returning(move |_| {
             let executions = vec![view("order-18", Status::Running)];
-            Ok(ListPage { executions, next: Some(next.clone()) })
+            now(Ok(ListPage {
+                executions,
+                next: Some(next.clone()),
+            }))
         });
     let path = "/v1/executions?status=running,faulted&status=waiting&workflow=order&label=a:1:2&label=b:\
         &startedAfter=2026-03-01T10:30:00%2B01:00&startedBefore=2026-03-01T09:30:00.001Z&limit=7";
@@ -264,8 +355,15 @@ async fn every_filter_reaches_the_port_and_pages_follow_each_other() {
         .executions
         .expect_list()
         .withf(move |query| query.before.as_ref() == Some(&place) && query.limit == 50)
-        .returning(|_| Ok(ListPage { executions: Vec::new(), next: None }));
-    let page = ports.ask(get(&format!("/v1/executions?cursor={cursor}"))).await;
+        .returning(|_| {
+            now(Ok(ListPage {
+                executions: Vec::new(),
+                next: None,
+            }))
+        });
+    let page = ports
+        .ask(get(&format!("/v1/executions?cursor={cursor}")))
+        .await;
     assert_eq!(page.text, r#"{"executions":[],"next":null}"#);
 }
 
@@ -281,7 +379,9 @@ async fn a_filter_that_cannot_be_read_is_400() {
         ("cursor=%00", "unchanged"),
         ("stauts=running", "no parameter `stauts`"),
     ] {
-        let answer = Ports::default().ask(get(&format!("/v1/executions?{query}"))).await;
+        let answer = Ports::default()
+            .ask(get(&format!("/v1/executions?{query}")))
+            .await;
         answer.is_problem(400, detail);
     }
 }

@@ -1,15 +1,11 @@
 //! Workflows over HTTP: register, validate, read, in JSON and in YAML.
 
-#![allow(missing_docs, reason = "a test binary has no readers of its documentation")]
-
-mod support;
-
+use crate::support::*;
 use eventflow_domain::{Digest, Json};
 use eventflow_ports::{
     Definition,
     inbound::{Fault, Refusal, Registered},
 };
-use support::*;
 
 fn definition(document: Json) -> Definition {
     Definition {
@@ -21,18 +17,29 @@ fn definition(document: Json) -> Definition {
 
 fn registers(created: bool) -> Ports {
     let mut ports = Ports::default();
-    ports.workflows.expect_register().returning(move |_, document| {
-        let definition = definition(document);
-        Ok(Registered { definition, created })
-    });
+    ports
+        .workflows
+        .expect_register()
+        .returning(move |_, document| {
+            let definition = definition(document);
+            now(Ok(Registered {
+                definition,
+                created,
+            }))
+        });
     ports
 }
 
 #[tokio::test]
 async fn a_new_document_is_201_with_its_place() {
-    let answer = registers(true).ask(post("/v1/workflows", r#"{"do":[]}"#)).await;
+    let answer = registers(true)
+        .ask(post("/v1/workflows", r#"{"do":[]}"#))
+        .await;
     assert_eq!(answer.status, 201);
-    assert_eq!(answer.header("location"), "/v1/workflows/default/order/1.0.0");
+    assert_eq!(
+        answer.header("location"),
+        "/v1/workflows/default/order/1.0.0"
+    );
     assert_eq!(answer.json()["name"], "order");
     assert_eq!(answer.json()["digest"], "07".repeat(32));
     assert!(answer.json().get("document").is_none());
@@ -51,15 +58,23 @@ async fn yaml_reaches_the_port_as_json() {
         .workflows
         .expect_register()
         .withf(|tenant, document| {
-            tenant.as_str() == "default" && document.as_str() == r#"{"do":[{"a":{"set":{"x":"no"}}}]}"#
+            tenant.as_str() == "default"
+                && document.as_str() == r#"{"do":[{"a":{"set":{"x":"no"}}}]}"#
         })
         .returning(|_, document| {
             let definition = definition(document);
-            Ok(Registered { definition, created: true })
+            now(Ok(Registered {
+                definition,
+                created: true,
+            }))
         });
     let yaml = "do:\n- a:\n    set: {x: no}\n";
     let answer = ports
-        .ask(post_as("application/yaml; charset=utf-8", "/v1/workflows", yaml))
+        .ask(post_as(
+            "application/yaml; charset=utf-8",
+            "/v1/workflows",
+            yaml,
+        ))
         .await;
     assert_eq!(answer.status, 201, "{}", answer.text);
 }
@@ -68,11 +83,14 @@ async fn yaml_reaches_the_port_as_json() {
 async fn every_fault_is_named_at_its_pointer() {
     let mut ports = Ports::default();
     ports.workflows.expect_register().returning(|_, _| {
-        let fault = |pointer: &str| Fault { pointer: pointer.into(), detail: "unknown".into() };
-        Err(Refusal::Invalid {
+        let fault = |pointer: &str| Fault {
+            pointer: pointer.into(),
+            detail: "unknown".into(),
+        };
+        now(Err(Refusal::Invalid {
             detail: "the document has 2 faults".into(),
             faults: vec![fault("/do/0"), fault("/do/1/x")],
-        })
+        }))
     });
     let answer = ports.ask(post("/v1/workflows", "{}")).await;
     let problem = answer.is_problem(422, "2 faults");
@@ -82,7 +100,9 @@ async fn every_fault_is_named_at_its_pointer() {
 
 #[tokio::test]
 async fn what_cannot_be_read_is_400_with_its_line() {
-    let json = Ports::default().ask(post("/v1/workflows", "{\n\"a\": }")).await;
+    let json = Ports::default()
+        .ask(post("/v1/workflows", "{\n\"a\": }"))
+        .await;
     json.is_problem(400, "line 2 column 6");
     let yaml = Ports::default()
         .ask(post_as("application/yaml", "/v1/workflows", "a: [1,\nb: }"))
@@ -92,8 +112,14 @@ async fn what_cannot_be_read_is_400_with_its_line() {
 
 #[tokio::test]
 async fn a_media_type_that_is_not_read_is_415() {
-    for media in ["text/plain", "application/x-www-form-urlencoded", "nonsense"] {
-        let answer = Ports::default().ask(post_as(media, "/v1/workflows", "{}")).await;
+    for media in [
+        "text/plain",
+        "application/x-www-form-urlencoded",
+        "nonsense",
+    ] {
+        let answer = Ports::default()
+            .ask(post_as(media, "/v1/workflows", "{}"))
+            .await;
         answer.is_problem(415, "application/yaml");
     }
 }
@@ -101,7 +127,9 @@ async fn a_media_type_that_is_not_read_is_415() {
 #[tokio::test]
 async fn a_document_that_is_too_deep_is_422_and_one_that_is_too_large_413() {
     let deep = "[".repeat(300_000) + &"]".repeat(300_000);
-    let answer = Ports::default().ask(post("/v1/workflows", deep.clone())).await;
+    let answer = Ports::default()
+        .ask(post("/v1/workflows", deep.clone()))
+        .await;
     answer.is_problem(422, "at most 64");
     let answer = Ports::default()
         .ask(post_as("application/yaml", "/v1/workflows", deep))
@@ -118,8 +146,11 @@ async fn other_content_under_the_same_version_is_409() {
     ports
         .workflows
         .expect_register()
-        .returning(|_, _| Err(Refusal::Contradiction("order 1.0.0 exists".into())));
-    ports.ask(post("/v1/workflows", "{}")).await.is_problem(409, "exists");
+        .returning(|_, _| now(Err(Refusal::Contradiction("order 1.0.0 exists".into()))));
+    ports
+        .ask(post("/v1/workflows", "{}"))
+        .await
+        .is_problem(409, "exists");
 }
 
 #[tokio::test]
@@ -129,7 +160,9 @@ async fn validation_is_200_with_all_faults_also_for_what_cannot_be_read() {
     let answer = ports.ask(post("/v1/workflows/validate", "{}")).await;
     assert_eq!(answer.text, r#"{"valid":true,"errors":[]}"#);
 
-    let answer = Ports::default().ask(post("/v1/workflows/validate", "{")).await;
+    let answer = Ports::default()
+        .ask(post("/v1/workflows/validate", "{"))
+        .await;
     assert_eq!(answer.status, 200);
     assert_eq!(answer.json()["valid"], false);
     assert_eq!(answer.json()["errors"][0]["pointer"], "");
@@ -142,7 +175,7 @@ async fn workflows_are_listed_and_read_by_name_and_version() {
         .workflows
         .expect_list()
         .withf(|_, namespace| *namespace == Some("shop"))
-        .returning(|_, _| Ok(vec![definition(json("{}"))]));
+        .returning(|_, _| now(Ok(vec![definition(json("{}"))])));
     let answer = ports.ask(get("/v1/workflows?namespace=shop")).await;
     assert_eq!(answer.json()["workflows"][0]["version"], "1.0.0");
 
@@ -157,9 +190,13 @@ async fn workflows_are_listed_and_read_by_name_and_version() {
             .withf(move |_, namespace, name, wanted| {
                 (namespace, name, *wanted) == ("default", "order", version)
             })
-            .returning(|_, _, _, _| Ok(definition(json(r#"{"do":[]}"#))));
+            .returning(|_, _, _, _| now(Ok(definition(json(r#"{"do":[]}"#)))));
         let answer = ports.ask(get(path)).await;
-        assert_eq!(answer.json()["document"]["do"], serde_json::json!([]), "{path}");
+        assert_eq!(
+            answer.json()["document"]["do"],
+            serde_json::json!([]),
+            "{path}"
+        );
     }
 }
 

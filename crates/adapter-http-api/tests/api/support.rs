@@ -1,6 +1,6 @@
 //! Requests to a router over mocked ports, and what they answer.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, future::ready, pin::Pin, sync::Arc};
 
 use axum::{
     body::{Body, to_bytes},
@@ -18,15 +18,15 @@ use tower::ServiceExt as _;
 
 /// Every port, mocked; one that is not told what to do must not be asked.
 #[derive(Default)]
-pub struct Ports {
-    pub executions: MockExecutions,
-    pub workflows: MockWorkflows,
-    pub tasks: MockTasks,
-    pub system: MockSystem,
+pub(crate) struct Ports {
+    pub(crate) executions: MockExecutions,
+    pub(crate) workflows: MockWorkflows,
+    pub(crate) tasks: MockTasks,
+    pub(crate) system: MockSystem,
 }
 
 impl Ports {
-    pub fn api(self) -> Api {
+    pub(crate) fn api(self) -> Api {
         Api {
             executions: Arc::new(self.executions),
             workflows: Arc::new(self.workflows),
@@ -36,7 +36,7 @@ impl Ports {
     }
 
     /// One request, answered.
-    pub async fn ask(self, request: Request<Body>) -> Answer {
+    pub(crate) async fn ask(self, request: Request<Body>) -> Answer {
         let response = router(self.api()).oneshot(request).await.unwrap();
         let (parts, body) = response.into_parts();
         let body = to_bytes(body, usize::MAX).await.unwrap();
@@ -48,20 +48,25 @@ impl Ports {
     }
 }
 
+/// An answer of a port that does not wait.
+pub(crate) fn now<T: Send + 'static>(answer: T) -> Pin<Box<dyn Future<Output = T> + Send>> {
+    Box::pin(ready(answer))
+}
+
 /// What came back.
 #[derive(Debug)]
-pub struct Answer {
-    pub status: StatusCode,
-    pub headers: HeaderMap,
-    pub text: String,
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) text: String,
 }
 
 impl Answer {
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{error}: {}", self.text))
     }
 
-    pub fn header(&self, name: &str) -> &str {
+    pub(crate) fn header(&self, name: &str) -> &str {
         self.headers
             .get(name)
             .map_or("", |value| value.to_str().unwrap())
@@ -69,7 +74,7 @@ impl Answer {
 
     /// The answer is this problem, whole: RFC 9457 with everything INTERFACES section 2 names.
     #[track_caller]
-    pub fn is_problem(&self, status: u16, detail: &str) -> Value {
+    pub(crate) fn is_problem(&self, status: u16, detail: &str) -> Value {
         assert_eq!(self.status.as_u16(), status, "{}", self.text);
         assert_eq!(self.header("content-type"), "application/problem+json");
         let problem = self.json();
@@ -83,39 +88,39 @@ impl Answer {
     }
 }
 
-pub fn get(path: &str) -> Request<Body> {
+pub(crate) fn get(path: &str) -> Request<Body> {
     Request::get(path).body(Body::empty()).unwrap()
 }
 
-pub fn post(path: &str, body: impl Into<Body>) -> Request<Body> {
+pub(crate) fn post(path: &str, body: impl Into<Body>) -> Request<Body> {
     post_as("application/json", path, body)
 }
 
-pub fn post_as(media: &str, path: &str, body: impl Into<Body>) -> Request<Body> {
+pub(crate) fn post_as(media: &str, path: &str, body: impl Into<Body>) -> Request<Body> {
     Request::post(path)
         .header("content-type", media)
         .body(body.into())
         .unwrap()
 }
 
-pub fn with(mut request: Request<Body>, name: &'static str, value: &str) -> Request<Body> {
+pub(crate) fn with(mut request: Request<Body>, name: &'static str, value: &str) -> Request<Body> {
     request.headers_mut().insert(name, value.parse().unwrap());
     request
 }
 
-pub fn tenant() -> Tenant {
+pub(crate) fn tenant() -> Tenant {
     Tenant::default_tenant()
 }
 
-pub fn id(id: &str) -> ExecutionId {
+pub(crate) fn id(id: &str) -> ExecutionId {
     ExecutionId::parse(id).unwrap()
 }
 
-pub fn json(text: &str) -> Json {
+pub(crate) fn json(text: &str) -> Json {
     Json::parse(text).unwrap()
 }
 
-pub fn workflow() -> WorkflowId {
+pub(crate) fn workflow() -> WorkflowId {
     WorkflowId {
         namespace: "default".into(),
         name: "order".into(),
@@ -124,9 +129,9 @@ pub fn workflow() -> WorkflowId {
 }
 
 /// 2026-03-01T09:30:00.000Z.
-pub const T0: Timestamp = Timestamp(1_772_357_400_000);
+pub(crate) const T0: Timestamp = Timestamp(1_772_357_400_000);
 
-pub fn view(name: &str, status: Status) -> ExecutionView {
+pub(crate) fn view(name: &str, status: Status) -> ExecutionView {
     ExecutionView {
         execution: id(name),
         tenant: tenant(),

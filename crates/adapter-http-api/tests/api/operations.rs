@@ -1,15 +1,11 @@
 //! Health, readiness, metrics, the system, the description, and paths that are none.
 
-#![allow(missing_docs, reason = "a test binary has no readers of its documentation")]
-
-mod support;
-
 use std::collections::BTreeSet;
 
+use crate::support::*;
 use eventflow_domain::{Epoch, PartitionId, Position};
 use eventflow_ports::inbound::{PartitionView, SystemView};
 use serde_json::Value;
-use support::*;
 
 /// Every route of INTERFACES section 2 that is served.
 const ROUTES: &[&str] = &[
@@ -51,7 +47,10 @@ async fn readiness_is_200_or_503_with_every_reason() {
 
     let mut ports = Ports::default();
     let reasons = || vec!["partition 0 replays".into(), "disk is full".into()];
-    ports.system.expect_readiness().returning(move || Err(reasons()));
+    ports
+        .system
+        .expect_readiness()
+        .returning(move || Err(reasons()));
     let answer = ports.ask(get("/readyz")).await;
     let problem = answer.is_problem(503, "partition 0 replays; disk is full");
     assert_eq!(problem["errors"][1]["detail"], "disk is full");
@@ -63,7 +62,11 @@ async fn metrics_are_text() {
     ports.system.expect_metrics().returning(|| "up 1\n".into());
     let answer = ports.ask(get("/metrics")).await;
     assert_eq!(answer.text, "up 1\n");
-    assert!(answer.header("content-type").starts_with("text/plain; version=0.0.4"));
+    assert!(
+        answer
+            .header("content-type")
+            .starts_with("text/plain; version=0.0.4")
+    );
 }
 
 #[tokio::test]
@@ -90,8 +93,17 @@ async fn the_system_is_shown() {
 
 #[tokio::test]
 async fn a_path_that_is_none_is_404_and_a_method_that_is_none_405() {
-    for path in ["/", "/v1", "/v1/executions/x/pause", "/v1/executions/", "/%ff"] {
-        Ports::default().ask(get(path)).await.is_problem(404, "/docs");
+    for path in [
+        "/",
+        "/v1",
+        "/v1/executions/x/pause",
+        "/v1/executions/",
+        "/%ff",
+    ] {
+        Ports::default()
+            .ask(get(path))
+            .await
+            .is_problem(404, "/docs");
     }
     Ports::default()
         .ask(post("/v1/executions/x/pause", "{}"))
@@ -116,9 +128,12 @@ fn operations(document: &Value) -> Vec<(String, &String, &Value)> {
     paths
         .iter()
         .flat_map(|(path, item)| {
-            item.as_object().unwrap().iter().map(move |(method, operation)| {
-                (format!("{} {path}", method.to_uppercase()), path, operation)
-            })
+            item.as_object()
+                .unwrap()
+                .iter()
+                .map(move |(method, operation)| {
+                    (format!("{} {path}", method.to_uppercase()), path, operation)
+                })
         })
         .collect()
 }
@@ -140,29 +155,48 @@ async fn the_description_is_sound() {
     let document = description().await;
     let mut ids = BTreeSet::new();
     for (route, path, operation) in operations(&document) {
-        assert!(ids.insert(operation["operationId"].as_str().unwrap()), "{route}: id stands twice");
-        assert!(!operation["summary"].as_str().unwrap().is_empty(), "{route}");
+        assert!(
+            ids.insert(operation["operationId"].as_str().unwrap()),
+            "{route}: id stands twice"
+        );
+        assert!(
+            !operation["summary"].as_str().unwrap().is_empty(),
+            "{route}"
+        );
         let problem = &operation["responses"]["default"]["content"]["application/problem+json"];
-        assert_eq!(problem["schema"]["$ref"], "#/components/schemas/Problem", "{route}");
+        assert_eq!(
+            problem["schema"]["$ref"], "#/components/schemas/Problem",
+            "{route}"
+        );
         let in_path: BTreeSet<&str> = path
             .split('/')
             .filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'))
             .collect();
-        let parameters = operation["parameters"].as_array().cloned().unwrap_or_default();
+        let parameters = operation["parameters"]
+            .as_array()
+            .cloned()
+            .unwrap_or_default();
         let declared: BTreeSet<&str> = parameters
             .iter()
             .filter(|parameter| parameter["in"] == "path")
             .map(|parameter| parameter["name"].as_str().unwrap())
             .collect();
         assert_eq!(in_path, declared, "{route}");
-        assert_eq!(route.starts_with("POST"), operation.get("requestBody").is_some(), "{route}");
+        assert_eq!(
+            route.starts_with("POST"),
+            operation.get("requestBody").is_some(),
+            "{route}"
+        );
     }
     let mut references = Vec::new();
     collect_references(&document, &mut references);
     assert!(references.len() > 50);
     for reference in references {
         let pointer = reference.strip_prefix('#').unwrap();
-        assert!(document.pointer(pointer).is_some(), "{reference} leads nowhere");
+        assert!(
+            document.pointer(pointer).is_some(),
+            "{reference} leads nowhere"
+        );
     }
 }
 
@@ -176,7 +210,9 @@ fn collect_references(value: &Value, found: &mut Vec<String>) {
                 }
             }
         }
-        Value::Array(items) => items.iter().for_each(|item| collect_references(item, found)),
+        Value::Array(items) => items
+            .iter()
+            .for_each(|item| collect_references(item, found)),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
 }
@@ -187,5 +223,9 @@ async fn the_description_can_be_read_without_any_other_host() {
     assert!(answer.header("content-type").starts_with("text/html"));
     assert!(answer.text.contains("/openapi.json"));
     assert!(!answer.text.contains("http://") && !answer.text.contains("https://"));
-    assert!(answer.header("content-security-policy").contains("default-src 'none'"));
+    assert!(
+        answer
+            .header("content-security-policy")
+            .contains("default-src 'none'")
+    );
 }

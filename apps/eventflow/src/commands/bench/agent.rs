@@ -1,0 +1,68 @@
+//! The agent of a benchmark: a process of its own that performs steps by the SDK until its stdin ends.
+
+use std::time::Duration;
+
+use eventflow_agent::{Agent, Failure, Task};
+use serde::{Deserialize, Serialize};
+use tokio::io::AsyncReadExt;
+
+use super::{
+    Results,
+    workload::{Baton, CAPABILITY, number},
+};
+use crate::{Common, Outcome, output, service};
+
+/// `eventflow bench-agent`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct BenchAgent {
+    #[arg(long, value_enum)]
+    results: Results,
+    #[arg(long)]
+    step_ms: u64,
+    #[arg(long)]
+    concurrency: u32,
+}
+
+/// What it says at its end.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+pub(crate) struct Performed {
+    /// HTTP requests.
+    pub(crate) requests: u64,
+}
+
+impl BenchAgent {
+    pub(crate) async fn run(self, common: &Common) -> anyhow::Result<Outcome> {
+        let work = Duration::from_millis(self.step_ms);
+        let agent = Agent::builder(service::url(common))
+            .token(common.token.clone())
+            .name("bench")
+            .capability(CAPABILITY, move |task| step(task, work))
+            .concurrency(self.concurrency)
+            .batched(self.results == Results::Batched)
+            .build()?;
+        let server = agent.server().clone();
+        output::line("ready")?;
+        agent.run_until(stdin_ended()).await?;
+        output::json(&Performed {
+            requests: server.requests(),
+        })?;
+        Ok(Outcome::Yes)
+    }
+}
+
+async fn step(task: Task, work: Duration) -> Result<Baton, Failure> {
+    let baton: Baton = task.input()?;
+    let number = number(task.reference())
+        .ok_or_else(|| Failure::permanent(format!("{} has no number", task.reference())))?;
+    if !work.is_zero() {
+        tokio::time::sleep(work).await;
+    }
+    Ok(baton.after(number))
+}
+
+/// The benchmark closes the pipe at its end, and so does its death.
+async fn stdin_ended() {
+    let mut stdin = tokio::io::stdin();
+    let mut buffer = [0; 64];
+    while let Ok(1..) = stdin.read(&mut buffer).await {}
+}

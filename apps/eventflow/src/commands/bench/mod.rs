@@ -1,0 +1,244 @@
+//! `eventflow bench`: how fast, how quick and how heavy a service is, with every output checked.
+//!
+//! The service, the agent, the stub of the `http` workload and the load are processes of their own; the load is this
+//! one. All of them share the machine, so the agent and the load are made to be light.
+
+pub(super) mod agent;
+mod load;
+mod process;
+mod report;
+pub(super) mod stub;
+mod workload;
+
+use std::time::Instant;
+
+use anyhow::{Context, bail};
+use clap::ValueEnum;
+use eventflow_agent::Call;
+
+use crate::{Common, Outcome, output, output::Format, service::Service};
+
+use self::{
+    load::{Finished, Load},
+    process::{Agent, Measured, Spawned},
+    report::{Report, Setting},
+    workload::{Kind, Workload},
+};
+
+/// What the agent of a benchmark performs at a time, where nothing is said.
+const AGENT_CONCURRENCY: u32 = 1_000;
+/// Wrong outputs that are shown; all are counted.
+const WRONG_SHOWN_MAX: usize = 5;
+
+/// `eventflow bench`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+What is measured, and how:
+  start to end   from sending POST /v1/executions (Prefer: wait) to its answer with the execution's end, by the load's clock
+  routing        from a task's scheduledAt to its startedAt (its lease), every task of every execution, by the service's
+                 clock, in whole milliseconds; null where no agent is involved
+  rssMiB         the service's peak resident memory; cpuSeconds its user and system time during the load
+  deviceBytes    what the service caused to be written to block devices (/proc/PID/io), per step
+  fsyncs         the service's own count from /metrics; null where it has none
+  requests       HTTP requests of the load and of the agent
+With --server the service's memory, CPU time and bytes are unknown: null.
+Every output is checked; a wrong or missing one makes the exit code 1.")]
+pub(crate) struct Bench {
+    /// Start a service of its own on a store of its own (the default without --server)
+    #[arg(long, conflicts_with = "nats")]
+    embedded: bool,
+    /// Start a service of its own on NATS
+    #[arg(long, value_name = "URL")]
+    nats: Option<String>,
+    /// What the executions do
+    #[arg(long, value_enum, default_value_t = Kind::Sequence)]
+    workload: Kind,
+    /// How many executions [default: 1000; fanout: 1]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    executions: Option<u32>,
+    /// How many at a time [default: 64; fanout and latency: 1]
+    #[arg(long, value_name = "C", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    concurrency: Option<u32>,
+    /// Steps of each execution [default: 3; fanout: 100]
+    #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    steps: Option<u32>,
+    /// How the agent brings its results
+    #[arg(long, value_enum, default_value_t = Results::Batched)]
+    results: Results,
+    /// How long the agent works on a step, milliseconds
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    step_ms: u64,
+    /// How many steps the agent performs at a time
+    #[arg(long, value_name = "N", default_value_t = AGENT_CONCURRENCY)]
+    agent_concurrency: u32,
+    /// Print JSON, as --output json
+    #[arg(long)]
+    json: bool,
+}
+
+/// How an agent brings results.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Results {
+    /// Each by a request of its own.
+    Single,
+    /// Many in a request, with the next tasks in its answer.
+    Batched,
+}
+
+impl Bench {
+    pub(crate) async fn run(self, common: &Common) -> anyhow::Result<Outcome> {
+        if self.nats.is_some() {
+            bail!(
+                "--nats is not available yet: start a service on NATS yourself and name it with --server"
+            );
+        }
+        process::raise_open_files();
+        let setting = self.setting();
+        let spawned = match &common.server {
+            Some(_) if !self.embedded => None,
+            _ => Some(process::service().await?),
+        };
+        let url = match (&spawned, &common.server) {
+            (Some(spawned), _) => spawned.url.clone(),
+            (None, Some(url)) => url.clone(),
+            (None, None) => bail!("neither a service nor one of its own"),
+        };
+        let service = Service::new(&Common {
+            server: Some(url.clone()),
+            ..common.clone()
+        })?;
+        let stub = match setting.workload {
+            Kind::Http => Some(process::stub().await?),
+            _ => None,
+        };
+        let stub_url = stub
+            .as_ref()
+            .map(|stub| stub.url.as_str())
+            .unwrap_or_default();
+        let workload = Workload::new(setting.workload, setting.steps, stub_url);
+        register(&service, &workload).await?;
+        let agent = match setting.workload.needs_agent() {
+            true => Some(process::agent(&url, common.token.as_deref(), &self).await?),
+            false => None,
+        };
+        let (finished, report) = measure(&service, spawned, agent, workload, setting).await?;
+        let format = if self.json {
+            Format::Json
+        } else {
+            common.output
+        };
+        match format {
+            Format::Json => output::json(&report)?,
+            Format::Text => output::line(report.describe())?,
+        }
+        for wrong in finished.wrong.iter().take(WRONG_SHOWN_MAX) {
+            eprintln!("{wrong}");
+        }
+        Ok(if finished.wrong.is_empty() {
+            Outcome::Yes
+        } else {
+            Outcome::No
+        })
+    }
+
+    fn setting(&self) -> Setting {
+        let (executions, concurrency, steps) = match self.workload {
+            Kind::Fanout => (1, 1, 100),
+            Kind::Latency => (1_000, 1, 3),
+            Kind::Sequence | Kind::Local | Kind::Http => (1_000, 64, 3),
+        };
+        let executions = self.executions.unwrap_or(executions);
+        let concurrency = match self.workload {
+            Kind::Latency => 1,
+            _ => self.concurrency.unwrap_or(concurrency).min(executions),
+        };
+        Setting {
+            workload: self.workload,
+            executions,
+            concurrency,
+            steps: self.steps.unwrap_or(steps),
+            results: self.results,
+        }
+    }
+}
+
+async fn register(service: &Service, workload: &Workload) -> anyhow::Result<()> {
+    let call = Call::post("/v1/workflows").json(&workload.document);
+    service
+        .ask(call)
+        .await
+        .context("the workload's workflow was not registered")?;
+    Ok(())
+}
+
+async fn measure(
+    service: &Service,
+    mut spawned: Option<Spawned>,
+    mut agent: Option<Agent>,
+    workload: Workload,
+    setting: Setting,
+) -> anyhow::Result<(Finished, Report)> {
+    let before = Measured::now(service, spawned.as_ref()).await;
+    let load = Load::new(service.server.clone(), workload, setting);
+    let begun = Instant::now();
+    let finished = tokio::select! {
+        finished = load.run() => finished,
+        ended = process::died(&mut spawned) => bail!("the service ended during the load: {ended}"),
+        ended = process::agent_died(&mut agent) => bail!("the agent ended during the load: {ended}"),
+    };
+    let elapsed = begun.elapsed();
+    let after = Measured::now(service, spawned.as_ref()).await;
+    let performed = match agent {
+        Some(agent) => agent.stop().await?,
+        None => agent::Performed::default(),
+    };
+    let requests = finished.requests + performed.requests;
+    let report = Report::new(setting, elapsed, &finished, requests, &before, &after);
+    Ok((finished, report))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Alone {
+        #[command(flatten)]
+        bench: Bench,
+    }
+
+    fn setting(arguments: &[&str]) -> Setting {
+        let all = ["bench"].iter().chain(arguments);
+        Alone::parse_from(all).bench.setting()
+    }
+
+    #[test]
+    fn each_workload_has_a_size_of_its_own() {
+        let fanout = setting(&["--workload", "fanout"]);
+        assert_eq!(
+            (fanout.executions, fanout.concurrency, fanout.steps),
+            (1, 1, 100)
+        );
+        let latency = setting(&["--workload", "latency", "--concurrency", "9"]);
+        assert_eq!((latency.concurrency, latency.steps), (1, 3));
+        let sequence = setting(&["--executions", "10", "--steps", "5"]);
+        assert_eq!(
+            (sequence.executions, sequence.concurrency, sequence.steps),
+            (10, 10, 5)
+        );
+    }
+
+    #[tokio::test]
+    async fn nats_is_refused_with_what_to_do() {
+        let bench = Alone::parse_from(["bench", "--nats", "nats://x"]).bench;
+        let common = Common {
+            server: None,
+            token: None,
+            output: Format::Text,
+        };
+        let refusal = bench.run(&common).await.unwrap_err().to_string();
+        assert!(refusal.contains("--server"), "{refusal}");
+    }
+}

@@ -1,0 +1,96 @@
+//! The commands: one file each.
+
+mod agent;
+mod bench;
+mod history;
+mod list;
+mod run;
+mod show;
+mod start;
+mod validate;
+mod watch;
+mod workflow;
+
+use std::io;
+
+use clap::{CommandFactory, Subcommand};
+
+use crate::{Arguments, Common, Outcome};
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run a document in this process, without a service
+    Run(run::Run),
+    /// Check documents and show every fault at its place
+    Validate(validate::Validate),
+    /// Register and read workflows
+    #[command(subcommand)]
+    Workflow(workflow::Workflow),
+    /// Start an execution of a registered workflow
+    Start(start::Start),
+    /// List executions, newest first
+    List(list::List),
+    /// Show an execution
+    Show(show::Show),
+    /// Watch an execution until it ends
+    Watch(watch::Watch),
+    /// Show every event of an execution
+    History(history::History),
+    /// Be an agent
+    #[command(subcommand)]
+    Agent(agent::Agent),
+    /// Measure how fast a service is
+    Bench(bench::Bench),
+    /// Print the completions of a shell
+    Completions {
+        /// Which shell
+        shell: clap_complete::Shell,
+    },
+    /// The agent of a benchmark
+    #[command(hide = true)]
+    BenchAgent(bench::agent::BenchAgent),
+    /// The server that a benchmark's HTTP steps call
+    #[command(hide = true)]
+    BenchStub,
+}
+
+pub(crate) fn run(command: Command, common: &Common) -> anyhow::Result<Outcome> {
+    match command {
+        Command::Validate(command) => command.run(common),
+        Command::Completions { shell } => {
+            let mut arguments = Arguments::command();
+            clap_complete::generate(shell, &mut arguments, "eventflow", &mut io::stdout());
+            Ok(Outcome::Yes)
+        }
+        command => {
+            // One thread: commands wait more than they work, and a benchmark's cores belong to the service.
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()?;
+            let outcome = runtime.block_on(run_async(command, common));
+            // A read of stdin that nobody waits for any more must not hold up the end.
+            runtime.shutdown_background();
+            outcome
+        }
+    }
+}
+
+async fn run_async(command: Command, common: &Common) -> anyhow::Result<Outcome> {
+    match command {
+        Command::Run(command) => command.run(common).await,
+        Command::Workflow(command) => command.run(common).await,
+        Command::Start(command) => command.run(common).await,
+        Command::List(command) => command.run(common).await,
+        Command::Show(command) => command.run(common).await,
+        Command::Watch(command) => command.run(common).await,
+        Command::History(command) => command.run(common).await,
+        Command::Agent(command) => command.run(common).await,
+        Command::Bench(command) => command.run(common).await,
+        Command::BenchAgent(command) => command.run(common).await,
+        Command::BenchStub => bench::stub::run().await,
+        Command::Validate(_) | Command::Completions { .. } => {
+            unreachable!("done without a runtime")
+        }
+    }
+}

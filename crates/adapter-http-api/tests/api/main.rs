@@ -1,0 +1,8 @@
+//! The API from outside: requests to a router over mocked ports, and to a server over real sockets.
+
+mod executions;
+mod operations;
+mod streams;
+mod support;
+mod tasks;
+mod workflows;
