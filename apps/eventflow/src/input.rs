@@ -1,6 +1,6 @@
 //! Values and files that people name on the command line.
 
-use std::{fs, io::Read, path::Path};
+use std::{fmt::Write as _, fs, io::Read, path::Path};
 
 use anyhow::Context;
 use eventflow_domain::Json;
@@ -47,7 +47,9 @@ pub(crate) fn encoded(text: &str) -> String {
             b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
                 encoded.push(char::from(byte));
             }
-            _ => encoded.push_str(&format!("%{byte:02X}")),
+            _ => {
+                let _ = write!(encoded, "%{byte:02X}");
+            }
         }
     }
     encoded

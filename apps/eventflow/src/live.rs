@@ -69,9 +69,9 @@ impl Live {
             words::status(view.status).for_stderr()
         );
         if let Some(problem) = &view.error {
-            words::problem(problem)
-                .iter()
-                .for_each(|line| eprintln!("  {line}"));
+            for line in words::problem(problem) {
+                eprintln!("  {line}");
+            }
         }
     }
 }
@@ -152,31 +152,29 @@ fn style_of(template: &str) -> ProgressStyle {
 fn describe(task: &TaskView) -> String {
     let (_, status) = words::task_status(task.status);
     let name = console::truncate_str(&words::task_name(task), NAME_WIDTH, "…").into_owned();
-    let mut line = format!("{name:<NAME_WIDTH$}  {:<9}", status.for_stderr());
+    let mut parts = vec![
+        format!("{name:<NAME_WIDTH$}"),
+        format!("{:<9}", status.for_stderr()),
+    ];
     if task.attempt.0 > 1 {
-        line.push_str(&format!(
-            "  {}",
-            style(format!("attempt {}", task.attempt))
-                .yellow()
-                .for_stderr()
-        ));
+        let attempt = format!("attempt {}", task.attempt);
+        parts.push(style(attempt).yellow().for_stderr().to_string());
     }
-    if let Some(agent) = &task.agent {
-        line.push_str(&format!("  {agent}"));
-    }
+    parts.extend(task.agent.as_ref().map(ToString::to_string));
     let took = words::task_duration(task);
     if !took.is_empty() {
-        line.push_str(&format!("  {}", style(took).dim().for_stderr()));
+        parts.push(style(took).dim().for_stderr().to_string());
     }
     if let Some(error) = &task.error {
-        let detail = error
-            .detail
-            .as_deref()
-            .or(error.title.as_deref())
-            .unwrap_or_default();
-        line.push_str(&format!("  {}", style(detail).red().for_stderr()));
+        let detail = error.detail.as_deref().or(error.title.as_deref());
+        parts.push(
+            style(detail.unwrap_or_default())
+                .red()
+                .for_stderr()
+                .to_string(),
+        );
     }
-    line
+    parts.join("  ")
 }
 
 /// All tasks where they fit, otherwise those that move or went wrong.

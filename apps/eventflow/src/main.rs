@@ -4,6 +4,7 @@
 //! faulted, a document with faults, a benchmark with a wrong output); 2, it could not be done.
 
 mod commands;
+mod embedded;
 mod error;
 mod input;
 mod live;
@@ -35,8 +36,14 @@ struct Arguments {
 /// What every command understands.
 #[derive(Debug, Clone, clap::Args)]
 struct Common {
-    /// The service's URL [default: http://127.0.0.1:8080]
-    #[arg(long, global = true, env = "EVENTFLOW_SERVER", value_name = "URL")]
+    /// The service's URL
+    #[arg(
+        help = "The service's URL [default: http://127.0.0.1:8080]",
+        long,
+        global = true,
+        env = "EVENTFLOW_SERVER",
+        value_name = "URL"
+    )]
     server: Option<String>,
     /// The bearer token for it
     #[arg(long, global = true, env = "EVENTFLOW_TOKEN", hide_env_values = true)]

@@ -30,7 +30,6 @@ pub(crate) fn of(text: &str, pointer: &str) -> Place {
                 }
                 // A key stands for its value: an editor goes to where the name is.
                 note(&stack, pointer, place(&span), &mut nearest);
-                continue;
             }
             Event::Scalar(..) | Event::Alias(..) => {
                 note(&stack, pointer, place(&span), &mut nearest);

@@ -30,4 +30,5 @@ mod workflows;
 
 pub use document::{DOCUMENT_BYTES_MAX, DocumentError, Format, parse as parse_document};
 pub use serve::{CONNECTIONS_MAX, DRAIN_MAX, router, serve};
+pub use shape::view as execution_view;
 pub use state::{Api, STREAMS_MAX, WAITING_MAX};

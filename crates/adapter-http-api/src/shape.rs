@@ -245,7 +245,8 @@ pub(crate) fn leased(tenant: &Tenant, task: inbound::LeasedTask) -> LeasedTask {
     }
 }
 
-pub(crate) fn view(view: inbound::ExecutionView) -> ExecutionView {
+/// The full view in its public form: also for who shows an execution without HTTP.
+pub fn view(view: inbound::ExecutionView) -> ExecutionView {
     ExecutionView {
         execution_id: view.execution,
         workflow: Workflow::new(view.workflow, view.digest),

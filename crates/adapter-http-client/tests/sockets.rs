@@ -51,7 +51,7 @@ async fn raw_server(answer: Vec<u8>) -> String {
                 let mut buffer = [0; 4096];
                 if socket.read(&mut buffer).await.is_ok() {
                     let _ = socket.write_all(&answer).await;
-                    tokio::time::sleep(Duration::from_secs(60)).await;
+                    tokio::time::sleep(Duration::from_mins(1)).await;
                 }
             });
         }

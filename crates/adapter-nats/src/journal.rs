@@ -1,14 +1,14 @@
 //! The journal on `JetStream`: a stream per partition, a message per record, the stream's sequence as the position.
 //!
 //! The fence is the header `Nats-Expected-Last-Sequence`: the stream's leader compares it with its own last sequence
-//! and refuses what does not follow. Message ids and their window of duplicates play no part. Everything is read
+//! and refuses what does not follow; `pipeline` says what more it takes with several appends in flight. Message ids and their window of duplicates play no part. Everything is read
 //! through the stream's leader, so that what was acknowledged is seen.
 
 mod pipeline;
 mod reading;
 mod stream;
 
-use std::time::Duration;
+use std::{future::ready, time::Duration};
 
 use async_nats::{
     Client,
@@ -20,18 +20,9 @@ use eventflow_domain::{PartitionId, Position};
 use eventflow_ports::{
     AppendError, Appending, Journal, JournalEntry, ReadError, ReadLimit, Source,
 };
-use tokio::sync::{mpsc, oneshot};
 
-use self::pipeline::{Handed, Pipeline};
+use self::pipeline::{Pipeline, Target, record_bytes_max};
 pub use self::stream::{Difference, OpenError};
-
-/// Appends of a partition that were handed over and not yet published. A writer keeps a few in flight; at 512 KiB each
-/// this many are 32 MiB. One more is refused as `Unavailable`.
-const HANDED_OVER_MAX: usize = 64;
-
-/// What a message carries beside the record: two headers with a sequence (20 digits) and a stream's name (below 80
-/// bytes), some 170 bytes in all.
-const HEADER_BYTES_MAX: usize = 256;
 
 /// Where and how a journal is kept.
 #[derive(Debug, Clone)]
@@ -43,8 +34,10 @@ pub struct JournalConfig {
     pub partitions: u16,
     /// Copies of each record, on as many servers: 1 or 3.
     pub replicas: usize,
-    /// How long the server may take over one request before it counts as unavailable.
+    /// How long the server may take over one append or read before it counts as unavailable.
     pub answer_within: Duration,
+    /// How long the server may take over one stream when the journal is opened.
+    pub open_within: Duration,
 }
 
 impl Default for JournalConfig {
@@ -53,8 +46,11 @@ impl Default for JournalConfig {
             prefix: "eventflow".to_owned(),
             partitions: 4,
             replicas: 1,
-            // Longer than most elections, shorter than the patience of who waits for an HTTP answer.
+            // Shorter than the patience of who waits for an HTTP answer.
             answer_within: Duration::from_secs(5),
+            // A new stream of three replicas elects its leader first: some 100 ms, but where the first votes are split
+            // the server waits for 4 to 9 s before it tries again.
+            open_within: Duration::from_secs(20),
         }
     }
 }
@@ -73,7 +69,7 @@ pub struct NatsJournal {
 #[derive(Debug)]
 struct Partition {
     stream: Stream<()>,
-    queue: mpsc::Sender<Handed>,
+    pipeline: Pipeline,
 }
 
 impl NatsJournal {
@@ -81,13 +77,14 @@ impl NatsJournal {
     /// out its appends in order.
     pub async fn open(client: &Client, config: JournalConfig) -> Result<Self, OpenError> {
         stream::check_prefix(&config.prefix)?;
-        let context = ContextBuilder::new()
-            .timeout(config.answer_within)
-            .build(client.clone());
+        let context = |timeout| ContextBuilder::new().timeout(timeout).build(client.clone());
+        let opening = context(config.open_within);
+        let context = context(config.answer_within);
         let mut partitions = Vec::with_capacity(usize::from(config.partitions));
         for partition in 0..config.partitions {
             let needed = stream::needed(&config, PartitionId(partition));
-            let stream = stream::create_or_verify(&context, &needed).await?;
+            stream::create_or_verify(&opening, &needed).await?;
+            let stream = stream::handle(&context, &needed).await?;
             partitions.push(Partition::start(&context, stream, &needed, &config));
         }
         Ok(Self {
@@ -99,7 +96,7 @@ impl NatsJournal {
     /// The largest record that the server takes now, in bytes: its `max_payload` (1 MiB unless it is configured) less
     /// the headers.
     pub fn record_bytes_max(&self) -> usize {
-        self.client.max_payload().saturating_sub(HEADER_BYTES_MAX)
+        record_bytes_max(&self.client)
     }
 
     fn partition(&self, partition: PartitionId) -> Result<&Partition, Source> {
@@ -122,51 +119,23 @@ impl Partition {
         needed: &jetstream::stream::Config,
         config: &JournalConfig,
     ) -> Self {
-        let (queue, handed) = mpsc::channel(HANDED_OVER_MAX);
-        let pipeline = Pipeline {
+        let pipeline = Pipeline::start(Target {
             context: context.clone(),
             stream: needed.name.clone(),
             subject: stream::subject(needed),
             answer_within: config.answer_within,
-        };
-        // Ends when the journal is dropped and what was handed over is done; nobody waits for it.
-        tokio::spawn(pipeline.run(handed));
-        Self { stream, queue }
+        });
+        Self { stream, pipeline }
     }
 }
 
 #[async_trait]
 impl Journal for NatsJournal {
     fn append(&self, partition: PartitionId, expected: Position, record: Bytes) -> Appending {
-        let limit = self.record_bytes_max();
-        if record.len() > limit {
-            return failed(AppendError::TooLarge { limit });
+        match self.partition(partition) {
+            Ok(partition) => partition.pipeline.append(expected, record),
+            Err(unknown) => Box::pin(ready(Err(AppendError::Fatal(unknown)))),
         }
-        let queue = match self.partition(partition) {
-            Ok(partition) => &partition.queue,
-            Err(unknown) => return failed(AppendError::Fatal(unknown)),
-        };
-        let (answer, outcome) = oneshot::channel();
-        let handed = Handed {
-            expected,
-            record,
-            answer,
-        };
-        if queue.try_send(handed).is_err() {
-            return failed(AppendError::Unavailable(
-                format!(
-                    "partition {partition} has {HANDED_OVER_MAX} appends waiting to be published"
-                )
-                .into(),
-            ));
-        }
-        Box::pin(async move {
-            outcome.await.unwrap_or_else(|_| {
-                Err(AppendError::Unavailable(
-                    "the append was not carried out to its end: the runtime shuts down".into(),
-                ))
-            })
-        })
     }
 
     async fn read(
@@ -183,8 +152,4 @@ impl Journal for NatsJournal {
         let partition = self.partition(partition).map_err(ReadError::Fatal)?;
         reading::head(&partition.stream).await
     }
-}
-
-fn failed(error: AppendError) -> Appending {
-    Box::pin(std::future::ready(Err(error)))
 }

@@ -16,22 +16,18 @@ pub(crate) fn capability(site: &Site<'_>, faults: &mut Faults) -> Option<Capabil
         faults.not_yet(site, "a capability computed by an expression");
         return None;
     }
-    Capability::parse(given).map_err(|fault| faults.at(site, fault.to_string())).ok()
+    Capability::parse(given)
+        .map_err(|fault| faults.at(site, fault.to_string()))
+        .ok()
 }
 
 /// `startWithin`: how long an attempt waits to be picked up.
-pub(crate) fn start_within(site: Option<Site<'_>>, faults: &mut Faults) -> Option<DurationMs> {
-    match site {
-        Some(site) => duration::positive(&site, Spelling::Short, faults),
-        None => Some(START_WITHIN),
-    }
+pub(crate) fn start_within(site: Option<Site<'_>>, faults: &mut Faults) -> DurationMs {
+    site.and_then(|site| duration::positive(&site, Spelling::Short, faults))
+        .unwrap_or(START_WITHIN)
 }
 
-/// `heartbeat`: the longest silence of an agent. Faulty, not said, or said.
-#[allow(clippy::option_option)] // Three answers, as the line above says.
-pub(crate) fn heartbeat(site: Option<Site<'_>>, faults: &mut Faults) -> Option<Option<DurationMs>> {
-    match site {
-        Some(site) => duration::positive(&site, Spelling::Short, faults).map(Some),
-        None => Some(None),
-    }
+/// `heartbeat`: the longest silence of an agent.
+pub(crate) fn heartbeat(site: Option<Site<'_>>, faults: &mut Faults) -> Option<DurationMs> {
+    site.and_then(|site| duration::positive(&site, Spelling::Short, faults))
 }

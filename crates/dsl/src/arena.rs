@@ -15,8 +15,15 @@ pub(crate) struct Arena {
 
 impl Arena {
     /// Adds a node that does nothing yet; none where the plan has as many tasks as an execution may have.
-    pub(crate) fn add(&mut self, pointer: String, name: &str, parent: Option<NodeId>) -> Option<NodeId> {
-        let id = u32::try_from(self.nodes.len()).ok().filter(|id| *id <= TASKS_PER_EXECUTION_MAX)?;
+    pub(crate) fn add(
+        &mut self,
+        pointer: String,
+        name: &str,
+        parent: Option<NodeId>,
+    ) -> Option<NodeId> {
+        let id = u32::try_from(self.nodes.len())
+            .ok()
+            .filter(|id| *id <= TASKS_PER_EXECUTION_MAX)?;
         self.nodes.push(Node {
             pointer: pointer.into(),
             name: Arc::from(name),

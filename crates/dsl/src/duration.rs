@@ -13,8 +13,13 @@ const MINUTE: u64 = 60 * SECOND;
 const HOUR: u64 = 60 * MINUTE;
 const DAY: u64 = 24 * HOUR;
 
-const OBJECT: [(&str, u64); 5] =
-    [("days", DAY), ("hours", HOUR), ("minutes", MINUTE), ("seconds", SECOND), ("milliseconds", 1)];
+const OBJECT: [(&str, u64); 5] = [
+    ("days", DAY),
+    ("hours", HOUR),
+    ("minutes", MINUTE),
+    ("seconds", SECOND),
+    ("milliseconds", 1),
+];
 
 /// Which spellings a property allows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,10 +41,14 @@ pub fn parse(text: &str, spelling: Spelling) -> Result<DurationMs, String> {
     match milliseconds {
         Some(milliseconds) if milliseconds <= DURATION_MAX.0 => Ok(DurationMs(milliseconds)),
         Some(_) => Err("is longer than ten years".to_owned()),
-        None if spelling == Spelling::Short => {
-            Err("is not a duration: write ISO 8601 (`PT30S`, `PT5M`, `P1D`) or `30s`, `5m`, `1d`".to_owned())
-        }
-        None => Err("is not a duration: write ISO 8601 (`PT30S`, `PT5M`, `P1D`) or `{seconds: 30}`".to_owned()),
+        None if spelling == Spelling::Short => Err(
+            "is not a duration: write ISO 8601 (`PT30S`, `PT5M`, `P1D`) or `30s`, `5m`, `1d`"
+                .to_owned(),
+        ),
+        None => Err(
+            "is not a duration: write ISO 8601 (`PT30S`, `PT5M`, `P1D`) or `{seconds: 30}`"
+                .to_owned(),
+        ),
     }
 }
 
@@ -51,13 +60,19 @@ pub(crate) fn read(site: &Site<'_>, spelling: Spelling, faults: &mut Faults) -> 
         }
         serde_json::Value::String(text) => parse(text, spelling),
         serde_json::Value::Object(_) => return object(site, faults),
-        _ => Err("must be a duration: ISO 8601 text (`PT30S`) or an object (`{seconds: 30}`)".to_owned()),
+        _ => Err(
+            "must be a duration: ISO 8601 text (`PT30S`) or an object (`{seconds: 30}`)".to_owned(),
+        ),
     };
     duration.map_err(|detail| faults.at(site, detail)).ok()
 }
 
 /// A duration that is longer than nothing.
-pub(crate) fn positive(site: &Site<'_>, spelling: Spelling, faults: &mut Faults) -> Option<DurationMs> {
+pub(crate) fn positive(
+    site: &Site<'_>,
+    spelling: Spelling,
+    faults: &mut Faults,
+) -> Option<DurationMs> {
     let duration = read(site, spelling, faults)?;
     if duration.0 == 0 {
         faults.at(site, "must be longer than nothing");
@@ -74,13 +89,20 @@ fn object(site: &Site<'_>, faults: &mut Faults) -> Option<DurationMs> {
         let Some(part) = site.get(name) else { continue };
         given = true;
         let count = property::integer(&part, 0..=DURATION_MAX.0, faults)?;
-        total = total.zip(count.checked_mul(unit)).and_then(|(total, part)| total.checked_add(part));
+        total = total
+            .zip(count.checked_mul(unit))
+            .and_then(|(total, part)| total.checked_add(part));
     }
     if !given {
-        faults.at(site, "must have at least one of days, hours, minutes, seconds, milliseconds");
+        faults.at(
+            site,
+            "must have at least one of days, hours, minutes, seconds, milliseconds",
+        );
         return None;
     }
-    let total = total.filter(|total| *total <= DURATION_MAX.0).map(DurationMs);
+    let total = total
+        .filter(|total| *total <= DURATION_MAX.0)
+        .map(DurationMs);
     if total.is_none() {
         faults.at(site, "is longer than ten years");
     }
@@ -89,7 +111,9 @@ fn object(site: &Site<'_>, faults: &mut Faults) -> Option<DurationMs> {
 
 /// What follows the `P`. An error is a reason of its own, `None` a text that is no duration.
 fn iso(text: &str) -> Result<Option<u64>, String> {
-    let (date, time) = text.split_once('T').map_or((text, None), |(date, time)| (date, Some(time)));
+    let (date, time) = text
+        .split_once('T')
+        .map_or((text, None), |(date, time)| (date, Some(time)));
     if date.contains(['Y', 'M']) {
         return Err("years and months have no fixed length: write days (`P30D`)".to_owned());
     }
@@ -97,8 +121,13 @@ fn iso(text: &str) -> Result<Option<u64>, String> {
         return Ok(None);
     }
     let date = parts(date, &[('W', 7 * DAY), ('D', DAY)]);
-    let time = parts(time.unwrap_or_default(), &[('H', HOUR), ('M', MINUTE), ('S', SECOND)]);
-    Ok(date.zip(time).and_then(|(date, time)| date.checked_add(time)))
+    let time = parts(
+        time.unwrap_or_default(),
+        &[('H', HOUR), ('M', MINUTE), ('S', SECOND)],
+    );
+    Ok(date
+        .zip(time)
+        .and_then(|(date, time)| date.checked_add(time)))
 }
 
 /// Numbers with these units, in this order, each at most once.
@@ -114,7 +143,8 @@ fn parts(mut text: &str, units: &[(char, u64)]) -> Option<u64> {
 }
 
 fn short(text: &str) -> Option<u64> {
-    let (number, unit) = text.split_at(text.find(|character: char| character.is_ascii_alphabetic())?);
+    let (number, unit) =
+        text.split_at(text.find(|character: char| character.is_ascii_alphabetic())?);
     let length = match unit {
         "ms" => 1,
         "s" => SECOND,
@@ -128,7 +158,9 @@ fn short(text: &str) -> Option<u64> {
 
 /// A decimal number times a length, to the millisecond below.
 fn times(number: &str, length: u64) -> Option<u64> {
-    let (whole, fraction) = number.split_once('.').map_or((number, None), |(whole, rest)| (whole, Some(rest)));
+    let (whole, fraction) = number
+        .split_once('.')
+        .map_or((number, None), |(whole, rest)| (whole, Some(rest)));
     let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     if !digits(whole) || !fraction.is_none_or(digits) {
         return None;
@@ -138,7 +170,11 @@ fn times(number: &str, length: u64) -> Option<u64> {
         part /= 10;
         rest += u64::from(digit - b'0') * part;
     }
-    whole.parse::<u64>().ok()?.checked_mul(length)?.checked_add(rest)
+    whole
+        .parse::<u64>()
+        .ok()?
+        .checked_mul(length)?
+        .checked_add(rest)
 }
 
 #[cfg(test)]
@@ -157,26 +193,56 @@ mod tests {
             ("P1DT12H", 129_600_000),
             ("PT0S", 0),
         ] {
-            assert_eq!(parse(text, Spelling::Standard), Ok(DurationMs(milliseconds)), "{text}");
+            assert_eq!(
+                parse(text, Spelling::Standard),
+                Ok(DurationMs(milliseconds)),
+                "{text}"
+            );
         }
     }
 
     #[test]
     fn what_is_no_duration_is_refused() {
-        for text in
-            ["", "P", "PT", "P1", "PT1", "1", "PT-1S", "P1H", "PT1S1M", "PT1.S", "PT.5S", "-PT1S", "30s", "P9999999D"]
-        {
+        for text in [
+            "",
+            "P",
+            "PT",
+            "P1",
+            "PT1",
+            "1",
+            "PT-1S",
+            "P1H",
+            "PT1S1M",
+            "PT1.S",
+            "PT.5S",
+            "-PT1S",
+            "30s",
+            "P9999999D",
+        ] {
             assert!(parse(text, Spelling::Standard).is_err(), "{text}");
         }
-        assert!(parse("P1M", Spelling::Standard).unwrap_err().contains("months"));
+        assert!(
+            parse("P1M", Spelling::Standard)
+                .unwrap_err()
+                .contains("months")
+        );
         assert!(parse("PT99999999999999999999S", Spelling::Short).is_err());
     }
 
     #[test]
     fn the_short_form_is_read_where_it_is_allowed() {
-        for (text, milliseconds) in [("500ms", 500), ("30s", 30_000), ("1.5m", 90_000), ("2h", 7_200_000), ("1d", DAY)]
-        {
-            assert_eq!(parse(text, Spelling::Short), Ok(DurationMs(milliseconds)), "{text}");
+        for (text, milliseconds) in [
+            ("500ms", 500),
+            ("30s", 30_000),
+            ("1.5m", 90_000),
+            ("2h", 7_200_000),
+            ("1d", DAY),
+        ] {
+            assert_eq!(
+                parse(text, Spelling::Short),
+                Ok(DurationMs(milliseconds)),
+                "{text}"
+            );
         }
         for text in ["s", "1y", "1 s", "1S", "é5s"] {
             assert!(parse(text, Spelling::Short).is_err(), "{text}");

@@ -1,4 +1,7 @@
 //! Faults as they are collected: all of a document's, up to a bound, and what a misspelt word may have meant.
+//!
+//! Once a fault is noted no plan comes of the document. So whoever notes one goes on as if the faulty property were not
+//! there, to find the next.
 
 use eventflow_domain::error::Fault;
 
@@ -33,7 +36,10 @@ impl Faults {
             self.left_off += 1;
             return;
         }
-        let fault = Fault { pointer: site.pointer() + pointer, detail: detail.into() };
+        let fault = Fault {
+            pointer: site.pointer() + pointer,
+            detail: detail.into(),
+        };
         self.bytes += fault.pointer.len() + fault.detail.len();
         self.list.push(fault);
     }
@@ -52,7 +58,10 @@ impl Faults {
     pub(crate) fn into_list(mut self) -> Vec<Fault> {
         if self.left_off > 0 {
             let detail = format!("and {} more faults, which are not named", self.left_off);
-            self.list.push(Fault { pointer: String::new(), detail });
+            self.list.push(Fault {
+                pointer: String::new(),
+                detail,
+            });
         }
         self.list
     }
@@ -60,8 +69,16 @@ impl Faults {
 
 /// A document's own word, cut and in backticks.
 pub(crate) fn quoted(word: &str) -> String {
-    let cut: String = word.chars().take(QUOTE_MAX).flat_map(char::escape_debug).collect();
-    let more = if word.chars().nth(QUOTE_MAX).is_some() { "…" } else { "" };
+    let cut: String = word
+        .chars()
+        .take(QUOTE_MAX)
+        .flat_map(char::escape_debug)
+        .collect();
+    let more = if word.chars().nth(QUOTE_MAX).is_some() {
+        "…"
+    } else {
+        ""
+    };
     format!("`{}{more}`", cut.replace("\\\"", "\"").replace("\\'", "'"))
 }
 
@@ -108,7 +125,10 @@ mod tests {
     #[test]
     fn a_close_word_is_suggested() {
         let words = ["endpoint", "method", "body", "if", "do"];
-        assert_eq!(did_you_mean("endpiont", words), "; did you mean `endpoint`?");
+        assert_eq!(
+            did_you_mean("endpiont", words),
+            "; did you mean `endpoint`?"
+        );
         assert_eq!(did_you_mean("Method", words), "; did you mean `method`?");
         assert_eq!(did_you_mean("bdy", words), "; did you mean `body`?");
         assert_eq!(did_you_mean("xy", words), "");
@@ -124,7 +144,10 @@ mod tests {
         }
         let list = faults.into_list();
         assert_eq!(list.len(), FAULTS_MAX + 1);
-        assert_eq!(list[FAULTS_MAX].detail, "and 5 more faults, which are not named");
+        assert_eq!(
+            list[FAULTS_MAX].detail,
+            "and 5 more faults, which are not named"
+        );
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The arguments of an HTTP call, the same in both languages but for how they write computed values.
 
-use eventflow_domain::plan::{HttpOutput, HttpTemplate, Performer};
 use eventflow_domain::expression::Template;
+use eventflow_domain::plan::{HttpOutput, HttpTemplate, Performer};
 use serde_json::Value;
 
 use crate::{
@@ -15,7 +15,9 @@ use crate::{
 const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
 
 /// The properties of a call.
-pub(crate) const PROPERTIES: [&str; 7] = ["method", "endpoint", "headers", "query", "body", "output", "redirect"];
+pub(crate) const PROPERTIES: [&str; 7] = [
+    "method", "endpoint", "headers", "query", "body", "output", "redirect",
+];
 
 /// Reads a call from objects of which each has some of its properties.
 pub(crate) fn call(
@@ -35,28 +37,36 @@ pub(crate) fn call(
     }
     let method = find("method").and_then(|site| method(&site, faults));
     let endpoint = find("endpoint").and_then(|site| endpoint(&site, values, faults));
-    let headers = find("headers").map(|site| texts(&site, values, faults));
-    let query = find("query").map(|site| texts(&site, values, faults));
-    let body = find("body").map(|site| values.value(&site, faults));
-    let output = find("output").map(|site| output(&site, faults));
-    let redirect = find("redirect").map(|site| property::boolean(&site, faults));
+    let headers = find("headers").and_then(|site| texts(&site, values, faults));
+    let query = find("query").and_then(|site| texts(&site, values, faults));
+    let body = find("body").and_then(|site| values.value(&site, faults));
+    let output = find("output").and_then(|site| output(&site, faults));
+    let redirect = find("redirect").and_then(|site| property::boolean(&site, faults));
     Some(Performer::Http(HttpTemplate {
         method: method?.into(),
         endpoint: endpoint?,
-        headers: headers.map_or(Some(None), |given| given.map(Some))?,
-        query: query.map_or(Some(None), |given| given.map(Some))?,
-        body: body.map_or(Some(None), |given| given.map(Some))?,
-        output: output.unwrap_or(Some(HttpOutput::default()))?,
-        redirect: redirect.unwrap_or(Some(false))?,
+        headers,
+        query,
+        body,
+        output: output.unwrap_or_default(),
+        redirect: redirect.unwrap_or(false),
     }))
 }
 
 fn method(site: &Site<'_>, faults: &mut Faults) -> Option<&'static str> {
     let given = property::text(site, faults)?;
-    let method = METHODS.into_iter().find(|method| method.eq_ignore_ascii_case(given));
+    let method = METHODS
+        .into_iter()
+        .find(|method| method.eq_ignore_ascii_case(given));
     if method.is_none() {
         let given = property::shown(site.value);
-        faults.at(site, format!("must be one of {}, written out, not {given}", METHODS.join(", ")));
+        faults.at(
+            site,
+            format!(
+                "must be one of {}, written out, not {given}",
+                METHODS.join(", ")
+            ),
+        );
     }
     method
 }
@@ -75,7 +85,10 @@ fn url(site: &Site<'_>, values: &mut dyn Values, faults: &mut Faults) -> Option<
     property::text(site, faults)?;
     let template = values.url(site, faults)?;
     if !begins_as_url(&template) {
-        faults.at(site, "must be a URL that begins with `http://` or `https://`");
+        faults.at(
+            site,
+            "must be a URL that begins with `http://` or `https://`",
+        );
         return None;
     }
     Some(template)
@@ -92,7 +105,10 @@ fn texts(site: &Site<'_>, values: &mut dyn Values, faults: &mut Faults) -> Optio
     }
     let template = values.value(site, faults)?;
     if let (Value::String(_), Template::Literal(_) | Template::Text(_)) = (site.value, &template) {
-        faults.at(site, "must be an object of strings, or an expression that yields one");
+        faults.at(
+            site,
+            "must be an object of strings, or an expression that yields one",
+        );
         return None;
     }
     Some(template)

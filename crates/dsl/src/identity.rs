@@ -25,16 +25,26 @@ const LABEL: Rule = Rule {
     says: "must be 1 to 63 of A-Z a-z 0-9 -, beginning and ending with a letter or digit",
 };
 /// Ours (DESIGN section 10).
-const NAME: Rule = Rule { holds: is_name, says: "must be 1 to 64 of A-Z a-z 0-9 _ -" };
+const NAME: Rule = Rule {
+    holds: is_name,
+    says: "must be 1 to 64 of A-Z a-z 0-9 _ -",
+};
 /// Versions of both.
-const VERSION: Rule = Rule { holds: semantic, says: "must be a semantic version, as `1.0.0`" };
+const VERSION: Rule = Rule {
+    holds: semantic,
+    says: "must be a semantic version, as `1.0.0`",
+};
 
 /// Reads `namespace`, `name` and `version` of an OWS document's `document`.
 pub(crate) fn standard(site: &Site<'_>, faults: &mut Faults) -> Option<WorkflowId> {
     let namespace = part(site, "namespace", &LABEL, faults);
     let name = part(site, "name", &LABEL, faults);
     let version = part(site, "version", &VERSION, faults);
-    Some(WorkflowId { namespace: namespace?, name: name?, version: version? })
+    Some(WorkflowId {
+        namespace: namespace?,
+        name: name?,
+        version: version?,
+    })
 }
 
 /// Reads them of a DAG document, where the namespace may be left out.
@@ -45,7 +55,11 @@ pub(crate) fn ours(site: &Site<'_>, faults: &mut Faults) -> Option<WorkflowId> {
     };
     let name = part(site, "name", &NAME, faults);
     let version = part(site, "version", &VERSION, faults);
-    Some(WorkflowId { namespace: namespace?, name: name?, version: version? })
+    Some(WorkflowId {
+        namespace: namespace?,
+        name: name?,
+        version: version?,
+    })
 }
 
 fn part(site: &Site<'_>, name: &str, rule: &Rule, faults: &mut Faults) -> Option<Arc<str>> {
@@ -75,15 +89,26 @@ fn label(text: &str) -> bool {
 
 /// Semantic Versioning 2.0.0, at most 64 bytes as every name.
 pub(crate) fn semantic(text: &str) -> bool {
-    let (rest, build) = text.split_once('+').map_or((text, None), |(rest, build)| (rest, Some(build)));
-    let (core, pre) = rest.split_once('-').map_or((rest, None), |(core, pre)| (core, Some(pre)));
-    let word = |word: &str| !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+    let (rest, build) = text
+        .split_once('+')
+        .map_or((text, None), |(rest, build)| (rest, Some(build)));
+    let (core, pre) = rest
+        .split_once('-')
+        .map_or((rest, None), |(core, pre)| (core, Some(pre)));
+    let word = |word: &str| {
+        !word.is_empty()
+            && word
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+    };
     let number = |word: &str| {
         !word.is_empty()
             && word.bytes().all(|byte| byte.is_ascii_digit())
             && (word == "0" || !word.starts_with('0'))
     };
-    let identifier = |part: &str| word(part) && (!part.bytes().all(|byte| byte.is_ascii_digit()) || number(part));
+    let identifier = |part: &str| {
+        word(part) && (!part.bytes().all(|byte| byte.is_ascii_digit()) || number(part))
+    };
     text.len() <= NAME_BYTES_MAX
         && core.split('.').count() == 3
         && core.split('.').all(number)
@@ -97,10 +122,18 @@ mod tests {
 
     #[test]
     fn versions_are_semantic() {
-        for version in ["0.0.1", "1.0.0", "1.0.0-alpha1", "1.2.3-a.1+build.05", "10.20.30"] {
+        for version in [
+            "0.0.1",
+            "1.0.0",
+            "1.0.0-alpha1",
+            "1.2.3-a.1+build.05",
+            "10.20.30",
+        ] {
             assert!(semantic(version), "{version}");
         }
-        for version in ["", "1", "1.0", "1.0.0.0", "01.0.0", "1.0.0-", "1.0.0-01", "1.0.0+", "v1.0.0", "1.0.x"] {
+        for version in [
+            "", "1", "1.0", "1.0.0.0", "01.0.0", "1.0.0-", "1.0.0-01", "1.0.0+", "v1.0.0", "1.0.x",
+        ] {
             assert!(!semantic(version), "{version}");
         }
     }
@@ -108,6 +141,8 @@ mod tests {
     #[test]
     fn names_are_labels() {
         assert!(label("order") && label("a") && label("Order-2"));
-        assert!(!label("") && !label("-a") && !label("a-") && !label("a_b") && !label(&"a".repeat(64)));
+        assert!(
+            !label("") && !label("-a") && !label("a-") && !label("a_b") && !label(&"a".repeat(64))
+        );
     }
 }

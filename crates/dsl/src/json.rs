@@ -24,7 +24,11 @@ pub(crate) fn read(text: &str) -> Result<Value, TextFault> {
             let message = error.to_string();
             let place = format!(" at line {line} column {column}");
             let detail = message.strip_suffix(&place).unwrap_or(&message).to_owned();
-            TextFault { line, column, detail }
+            TextFault {
+                line,
+                column,
+                detail,
+            }
         })
 }
 
@@ -68,7 +72,9 @@ impl<'a> Strict<'a> {
 
     fn spend<E: Error>(&self, bytes: usize) -> Result<(), E> {
         let left = self.bytes.get().checked_sub(bytes).ok_or_else(|| {
-            E::custom(format!("holds more than {DOCUMENT_BYTES_MAX} bytes once its aliases are replaced"))
+            E::custom(format!(
+                "holds more than {DOCUMENT_BYTES_MAX} bytes once its aliases are replaced"
+            ))
         })?;
         self.bytes.set(left);
         Ok(())
@@ -78,7 +84,10 @@ impl<'a> Strict<'a> {
         if self.depth >= DOCUMENT_DEPTH_MAX {
             return Err(E::custom(too_deep()));
         }
-        Ok(Strict { bytes: self.bytes, depth: self.depth + 1 })
+        Ok(Strict {
+            bytes: self.bytes,
+            depth: self.depth + 1,
+        })
     }
 }
 
@@ -117,7 +126,9 @@ impl<'de> Visitor<'de> for Strict<'_> {
     fn visit_f64<E: Error>(self, value: f64) -> Result<Value, E> {
         self.spend(1)?;
         let number = serde_json::Number::from_f64(value);
-        number.map(Value::Number).ok_or_else(|| E::custom(format!("`{value}` is not a number of JSON")))
+        number
+            .map(Value::Number)
+            .ok_or_else(|| E::custom(format!("`{value}` is not a number of JSON")))
     }
 
     fn visit_str<E: Error>(self, value: &str) -> Result<Value, E> {
@@ -152,7 +163,10 @@ impl<'de> Visitor<'de> for Strict<'_> {
         while let Some(key) = entries.next_key::<String>()? {
             self.spend(key.len() + 1)?;
             if object.contains_key(&key) {
-                return Err(A::Error::custom(format!("the key {} stands twice in one object", quoted(&key))));
+                return Err(A::Error::custom(format!(
+                    "the key {} stands twice in one object",
+                    quoted(&key)
+                )));
             }
             let value = entries.next_value_seed(self.within()?)?;
             object.insert(key, value);

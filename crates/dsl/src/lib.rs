@@ -46,7 +46,12 @@ pub const EXPRESSIONS_MAX: usize = 5_000;
 
 /// Compiles a document, OWS or DAG, to a plan, or says everything that is wrong with it.
 pub fn compile(document: &Json) -> Result<Plan, Vec<Fault>> {
-    let at_root = |detail: String| vec![Fault { pointer: String::new(), detail }];
+    let at_root = |detail: String| {
+        vec![Fault {
+            pointer: String::new(),
+            detail,
+        }]
+    };
     let value = json::read(document.as_str()).map_err(|fault| at_root(fault.to_string()))?;
     let expressions = template::count(&value);
     if expressions > EXPRESSIONS_MAX {

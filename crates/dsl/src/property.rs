@@ -32,28 +32,56 @@ pub(crate) fn boolean(site: &Site<'_>, faults: &mut Faults) -> Option<bool> {
 }
 
 /// An integer of this range.
-pub(crate) fn integer(site: &Site<'_>, range: RangeInclusive<u64>, faults: &mut Faults) -> Option<u64> {
-    let integer = site.value.as_u64().filter(|integer| range.contains(integer));
+pub(crate) fn integer(
+    site: &Site<'_>,
+    range: RangeInclusive<u64>,
+    faults: &mut Faults,
+) -> Option<u64> {
+    let integer = site
+        .value
+        .as_u64()
+        .filter(|integer| range.contains(integer));
     if integer.is_none() {
         let (least, most) = (range.start(), range.end());
-        faults.at(site, format!("must be an integer from {least} to {most}, not {}", shown(site.value)));
+        faults.at(
+            site,
+            format!(
+                "must be an integer from {least} to {most}, not {}",
+                shown(site.value)
+            ),
+        );
     }
     integer
 }
 
 /// One of these words.
-pub(crate) fn one_of<'w>(site: &Site<'_>, words: &[&'w str], faults: &mut Faults) -> Option<&'w str> {
+pub(crate) fn one_of<'w>(
+    site: &Site<'_>,
+    words: &[&'w str],
+    faults: &mut Faults,
+) -> Option<&'w str> {
     let given = text(site, faults)?;
     let word = words.iter().find(|word| **word == given).copied();
     if word.is_none() {
         let hint = did_you_mean(given, words.iter().copied());
-        faults.at(site, format!("must be one of {}, not {}{hint}", words.join(", "), quoted(given)));
+        faults.at(
+            site,
+            format!(
+                "must be one of {}, not {}{hint}",
+                words.join(", "),
+                quoted(given)
+            ),
+        );
     }
     word
 }
 
 /// A property that must be there.
-pub(crate) fn required<'a>(site: &'a Site<'a>, name: &str, faults: &mut Faults) -> Option<Site<'a>> {
+pub(crate) fn required<'a>(
+    site: &'a Site<'a>,
+    name: &str,
+    faults: &mut Faults,
+) -> Option<Site<'a>> {
     let property = site.get(name);
     if property.is_none() && site.value.is_object() {
         faults.at(site, format!("must have the property `{name}`"));
@@ -72,7 +100,10 @@ pub(crate) fn check(site: &Site<'_>, executed: &[&str], not_yet: &[&str], faults
             faults.not_yet(&property, &format!("`{name}`"));
         } else {
             let hint = did_you_mean(name, executed.iter().chain(not_yet).copied());
-            faults.at(&property, format!("there is no property {} here{hint}", quoted(name)));
+            faults.at(
+                &property,
+                format!("there is no property {} here{hint}", quoted(name)),
+            );
         }
     }
 }
@@ -95,7 +126,10 @@ fn expect(site: &Site<'_>, holds: bool, what: &str, faults: &mut Faults) -> bool
             ("a string", Value::Number(_) | Value::Bool(_)) => ": put it in quotes",
             _ => "",
         };
-        faults.at(site, format!("must be {what}, not {}{hint}", shown(site.value)));
+        faults.at(
+            site,
+            format!("must be {what}, not {}{hint}", shown(site.value)),
+        );
     }
     holds
 }

@@ -30,12 +30,28 @@ pub(crate) fn standard(site: &Site<'_>, faults: &mut Faults) -> Option<RetryPoli
     if !property::object(site, faults) {
         return None;
     }
-    property::check(site, &["delay", "backoff", "limit", "jitter"], &["when", "exceptWhen"], faults);
-    let delay = site.get("delay").map(|site| duration::read(&site, Spelling::Standard, faults));
-    let backoff = site.get("backoff").map(|site| standard_backoff(&site, faults));
-    let retries = site.get("limit").map(|site| standard_limit(&site, faults));
-    let jitter = site.get("jitter").map(|site| jitter_range(&site, Spelling::Standard, faults));
-    policy(Parts { retries: retries.unwrap_or(Some(None))?, delay, backoff, delay_max: None, jitter })
+    let executed = ["delay", "backoff", "limit", "jitter"];
+    property::check(site, &executed, &["when", "exceptWhen"], faults);
+    let delay = site.get("delay");
+    let delay = delay.and_then(|site| duration::read(&site, Spelling::Standard, faults));
+    let backoff = site
+        .get("backoff")
+        .and_then(|site| standard_backoff(&site, faults));
+    let retries = site
+        .get("limit")
+        .and_then(|site| standard_limit(&site, faults));
+    let jitter = site.get("jitter");
+    let jitter = jitter.and_then(|site| jitter_range(&site, Spelling::Standard, faults));
+    Some(
+        Said {
+            retries,
+            delay,
+            backoff,
+            delay_max: None,
+            jitter,
+        }
+        .policy(),
+    )
 }
 
 /// `{limit, delay, backoff, maxDelay, jitter}` (INTERFACES section 7)
@@ -43,40 +59,60 @@ pub(crate) fn flat(site: &Site<'_>, faults: &mut Faults) -> Option<RetryPolicy> 
     if !property::object(site, faults) {
         return None;
     }
-    property::check(site, &["limit", "delay", "backoff", "maxDelay", "jitter"], &[], faults);
-    let delay = site.get("delay").map(|site| duration::read(&site, Spelling::Short, faults));
-    let backoff = site
-        .get("backoff")
-        .map(|site| property::one_of(&site, &BACKOFFS, faults).map(backoff_of));
-    let retries = site.get("limit").map(|site| count(&site, faults).map(Some));
-    let delay_max = site.get("maxDelay").map(|site| duration::positive(&site, Spelling::Short, faults));
-    let jitter = site.get("jitter").map(|site| flat_jitter(&site, faults));
-    policy(Parts { retries: retries.unwrap_or(Some(None))?, delay, backoff, delay_max, jitter })
+    let executed = ["limit", "delay", "backoff", "maxDelay", "jitter"];
+    property::check(site, &executed, &[], faults);
+    let delay = site.get("delay");
+    let delay = delay.and_then(|site| duration::read(&site, Spelling::Short, faults));
+    let backoff = site.get("backoff");
+    let backoff = backoff
+        .and_then(|site| property::one_of(&site, &BACKOFFS, faults))
+        .map(backoff_of);
+    let retries = site.get("limit").and_then(|site| count(&site, faults));
+    let delay_max = site.get("maxDelay");
+    let delay_max = delay_max.and_then(|site| duration::positive(&site, Spelling::Short, faults));
+    let jitter = site
+        .get("jitter")
+        .and_then(|site| flat_jitter(&site, faults));
+    Some(
+        Said {
+            retries,
+            delay,
+            backoff,
+            delay_max,
+            jitter,
+        }
+        .policy(),
+    )
 }
 
 /// The number of retries, where there is one.
 pub(crate) fn count(site: &Site<'_>, faults: &mut Faults) -> Option<u32> {
-    property::integer(site, 0..=u64::from(RETRIES_MAX), faults).and_then(|count| u32::try_from(count).ok())
+    let count = property::integer(site, 0..=u64::from(RETRIES_MAX), faults)?;
+    u32::try_from(count).ok()
 }
 
-/// Each part is left out (`None`), faulty (`Some(None)`) or there.
-struct Parts {
+/// What a policy says. What is faulty counts as not said: no plan comes of it.
+struct Said {
     retries: Option<u32>,
-    delay: Option<Option<DurationMs>>,
-    backoff: Option<Option<Backoff>>,
-    delay_max: Option<Option<DurationMs>>,
-    jitter: Option<Option<Jitter>>,
+    delay: Option<DurationMs>,
+    backoff: Option<Backoff>,
+    delay_max: Option<DurationMs>,
+    jitter: Option<Jitter>,
 }
 
-fn policy(parts: Parts) -> Option<RetryPolicy> {
-    let delay = parts.delay.unwrap_or(Some(RetryPolicy::DEFAULT.delay))?;
-    Some(RetryPolicy {
-        retries: parts.retries.unwrap_or(RetryPolicy::DEFAULT.retries),
-        delay,
-        backoff: parts.backoff.unwrap_or(Some(Backoff::Constant))?,
-        delay_max: parts.delay_max.unwrap_or(Some(RetryPolicy::DEFAULT.delay_max.max(delay)))?,
-        jitter: parts.jitter.unwrap_or(Some(Jitter::None))?,
-    })
+impl Said {
+    fn policy(self) -> RetryPolicy {
+        let default = RetryPolicy::DEFAULT;
+        let delay = self.delay.unwrap_or(default.delay);
+        RetryPolicy {
+            retries: self.retries.unwrap_or(default.retries),
+            delay,
+            backoff: self.backoff.unwrap_or(Backoff::Constant),
+            // A first delay that was asked for is never cut.
+            delay_max: self.delay_max.unwrap_or(default.delay_max.max(delay)),
+            jitter: self.jitter.unwrap_or(Jitter::None),
+        }
+    }
 }
 
 fn standard_backoff(site: &Site<'_>, faults: &mut Faults) -> Option<Backoff> {
@@ -84,9 +120,15 @@ fn standard_backoff(site: &Site<'_>, faults: &mut Faults) -> Option<Backoff> {
         return None;
     }
     property::check(site, &BACKOFFS, &[], faults);
-    let given: Vec<&str> = BACKOFFS.into_iter().filter(|name| site.get(name).is_some()).collect();
+    let given: Vec<&str> = BACKOFFS
+        .into_iter()
+        .filter(|name| site.get(name).is_some())
+        .collect();
     let [name] = given[..] else {
-        faults.at(site, "must have exactly one of constant, linear, exponential");
+        faults.at(
+            site,
+            "must have exactly one of constant, linear, exponential",
+        );
         return None;
     };
     let definition = site.get(name)?;
@@ -104,22 +146,17 @@ fn backoff_of(name: &str) -> Backoff {
     }
 }
 
-/// `Some(None)` where no number is given.
-#[allow(clippy::option_option)] // Three answers: faulty, not said, said.
-fn standard_limit(site: &Site<'_>, faults: &mut Faults) -> Option<Option<u32>> {
+fn standard_limit(site: &Site<'_>, faults: &mut Faults) -> Option<u32> {
     if !property::object(site, faults) {
         return None;
     }
     property::check(site, &["attempt"], &["duration"], faults);
-    let Some(attempt) = site.get("attempt") else { return Some(None) };
+    let attempt = site.get("attempt")?;
     if !property::object(&attempt, faults) {
         return None;
     }
     property::check(&attempt, &["count"], &["duration"], faults);
-    match attempt.get("count") {
-        Some(site) => count(&site, faults).map(Some),
-        None => Some(None),
-    }
+    count(&attempt.get("count")?, faults)
 }
 
 fn jitter_range(site: &Site<'_>, spelling: Spelling, faults: &mut Faults) -> Option<Jitter> {
@@ -127,8 +164,10 @@ fn jitter_range(site: &Site<'_>, spelling: Spelling, faults: &mut Faults) -> Opt
         return None;
     }
     property::check(site, &["from", "to"], &[], faults);
-    let from = property::required(site, "from", faults).and_then(|site| duration::read(&site, spelling, faults));
-    let to = property::required(site, "to", faults).and_then(|site| duration::read(&site, spelling, faults));
+    let from = property::required(site, "from", faults)
+        .and_then(|site| duration::read(&site, spelling, faults));
+    let to = property::required(site, "to", faults)
+        .and_then(|site| duration::read(&site, spelling, faults));
     let (from, to) = from.zip(to)?;
     if from > to {
         faults.at(site, "`from` must not be longer than `to`");
@@ -148,7 +187,10 @@ fn flat_jitter(site: &Site<'_>, faults: &mut Faults) -> Option<Jitter> {
             u8::try_from(percent).ok().map(Jitter::Percent)
         }
         _ => {
-            faults.at(site, "must be true, false, per cent of the delay (0 to 100) or `{from, to}`");
+            faults.at(
+                site,
+                "must be true, false, per cent of the delay (0 to 100) or `{from, to}`",
+            );
             None
         }
     }

@@ -21,29 +21,49 @@ enum Token<'a> {
 impl<'a> Site<'a> {
     /// The whole document.
     pub(crate) fn root(value: &'a Value) -> Self {
-        Self { value, parent: None, token: Token::Root }
+        Self {
+            value,
+            parent: None,
+            token: Token::Root,
+        }
     }
 
     /// A property, where this is an object that has it.
     pub(crate) fn get(&'a self, key: &str) -> Option<Site<'a>> {
         let (key, value) = self.value.as_object()?.get_key_value(key)?;
-        Some(Self { value, parent: Some(self), token: Token::Key(key) })
+        Some(Self {
+            value,
+            parent: Some(self),
+            token: Token::Key(key),
+        })
     }
 
     /// The properties, where this is an object.
     pub(crate) fn properties(&'a self) -> impl Iterator<Item = (&'a str, Site<'a>)> {
-        self.value.as_object().into_iter().flatten().map(move |(key, value)| {
-            (key.as_str(), Self { value, parent: Some(self), token: Token::Key(key) })
-        })
+        self.value
+            .as_object()
+            .into_iter()
+            .flatten()
+            .map(move |(key, value)| {
+                (
+                    key.as_str(),
+                    Self {
+                        value,
+                        parent: Some(self),
+                        token: Token::Key(key),
+                    },
+                )
+            })
     }
 
     /// The elements, where this is an array.
     pub(crate) fn elements(&'a self) -> impl Iterator<Item = Site<'a>> {
         let elements = self.value.as_array().map(Vec::as_slice).unwrap_or_default();
-        elements
-            .iter()
-            .enumerate()
-            .map(move |(index, value)| Self { value, parent: Some(self), token: Token::Index(index) })
+        elements.iter().enumerate().map(move |(index, value)| Self {
+            value,
+            parent: Some(self),
+            token: Token::Index(index),
+        })
     }
 
     /// RFC 6901, into the document as it was given.

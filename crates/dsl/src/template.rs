@@ -23,7 +23,11 @@ pub(crate) fn count(value: &Value) -> usize {
         Value::Array(elements) => elements.iter().map(count).sum(),
         Value::Object(properties) => properties
             .iter()
-            .map(|(name, value)| count(value).max(usize::from(value.is_string() && BARE.contains(&name.as_str()))))
+            .map(|(name, value)| {
+                count(value).max(usize::from(
+                    value.is_string() && BARE.contains(&name.as_str()),
+                ))
+            })
             .sum(),
         Value::Null | Value::Bool(_) | Value::Number(_) => 0,
     }
@@ -32,7 +36,9 @@ pub(crate) fn count(value: &Value) -> usize {
 /// A jq expression, bare or in `${…}`.
 pub(crate) fn expression(site: &Site<'_>, faults: &mut Faults) -> Option<Expression> {
     let text = property::text(site, faults)?;
-    Expression::compile(bare(text)).map_err(|fault| faults.at(site, fault.to_string())).ok()
+    Expression::compile(bare(text))
+        .map_err(|fault| faults.at(site, fault.to_string()))
+        .ok()
 }
 
 /// `input.from`, `output.as`, `export.as`, `set`: a string is an expression, an object holds some.
@@ -41,7 +47,13 @@ pub(crate) fn transformation(site: &Site<'_>, faults: &mut Faults) -> Option<Tem
         Value::String(_) => expression(site, faults).map(Template::Expression),
         Value::Object(_) => strict(site, faults),
         other => {
-            faults.at(site, format!("must be an expression or an object, not {}", property::shown(other)));
+            faults.at(
+                site,
+                format!(
+                    "must be an expression or an object, not {}",
+                    property::shown(other)
+                ),
+            );
             None
         }
     }
@@ -68,8 +80,9 @@ pub(crate) fn strict_text(site: &Site<'_>, faults: &mut Faults) -> Option<Templa
 pub(crate) fn begins_as_url(template: &Template) -> bool {
     let begins = |text: &str, whole: bool| {
         ["http://", "https://"].iter().any(|scheme| {
-            let longer = if whole { 1 } else { 0 };
-            text.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme))
+            let longer = usize::from(whole);
+            text.get(..scheme.len())
+                .is_some_and(|start| start.eq_ignore_ascii_case(scheme))
                 && text.len() >= scheme.len() + longer
         })
     };
@@ -87,7 +100,10 @@ pub(crate) fn begins_as_url(template: &Template) -> bool {
 /// Takes `${` and `}` off.
 fn bare(text: &str) -> &str {
     let trimmed = text.trim();
-    trimmed.strip_prefix("${").and_then(|rest| rest.strip_suffix('}')).map_or(trimmed, str::trim)
+    trimmed
+        .strip_prefix("${")
+        .and_then(|rest| rest.strip_suffix('}'))
+        .map_or(trimmed, str::trim)
 }
 
 #[cfg(test)]
@@ -109,8 +125,15 @@ mod tests {
 
     #[test]
     fn a_url_begins_with_its_scheme() {
-        let literal = |text: &str| begins_as_url(&Template::Literal(eventflow_domain::Json::of(text)));
+        let literal =
+            |text: &str| begins_as_url(&Template::Literal(eventflow_domain::Json::of(text)));
         assert!(literal("https://a") && literal("HTTP://a/b"));
-        assert!(!literal("https://") && !literal("ftp://a") && !literal("/a") && !literal("") && !literal("é"));
+        assert!(
+            !literal("https://")
+                && !literal("ftp://a")
+                && !literal("/a")
+                && !literal("")
+                && !literal("é")
+        );
     }
 }

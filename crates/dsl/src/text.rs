@@ -47,17 +47,26 @@ impl fmt::Display for TextFault {
 impl TextFault {
     /// A fault at a byte of the text.
     pub(crate) fn at(text: &str, byte: usize, detail: String) -> Self {
-        let before = &text.as_bytes()[..byte];
-        let line_start = before.iter().rposition(|byte| *byte == b'\n').map_or(0, |newline| newline + 1);
-        let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
-        let column = 1 + String::from_utf8_lossy(&before[line_start..]).chars().count();
-        Self { line, column, detail }
+        let before = String::from_utf8_lossy(&text.as_bytes()[..byte]);
+        let line = 1 + before.matches('\n').count();
+        let last = before.rsplit('\n').next().unwrap_or_default();
+        let column = 1 + last.chars().count();
+        Self {
+            line,
+            column,
+            detail,
+        }
     }
 }
 
 /// Reads JSON where the text begins with `{` or `[`, YAML otherwise.
 pub fn parse(text: &str) -> Result<Json, TextFault> {
-    match text.trim_start_matches('\u{feff}').trim_start().chars().next() {
+    match text
+        .trim_start_matches('\u{feff}')
+        .trim_start()
+        .chars()
+        .next()
+    {
         Some('{' | '[') => parse_json(text),
         _ => parse_yaml(text),
     }
@@ -74,11 +83,12 @@ pub fn parse_json(text: &str) -> Result<Json, TextFault> {
 pub fn parse_yaml(text: &str) -> Result<Json, TextFault> {
     check_size(text)?;
     let bytes = Cell::new(DOCUMENT_BYTES_MAX);
-    let value: Value =
-        serde_saphyr::with_deserializer_from_str_with_options(text, yaml_options(), |deserializer| {
-            Strict::new(&bytes).deserialize(deserializer)
-        })
-        .map_err(|error| from_yaml(&error))?;
+    let value: Value = serde_saphyr::with_deserializer_from_str_with_options(
+        text,
+        yaml_options(),
+        |deserializer| Strict::new(&bytes).deserialize(deserializer),
+    )
+    .map_err(|error| from_yaml(&error))?;
     let json = Json::of(&value);
     check_size(json.as_str())?;
     Ok(json)
@@ -89,7 +99,10 @@ pub(crate) fn check_size(text: &str) -> Result<(), TextFault> {
         return Err(TextFault {
             line: 0,
             column: 0,
-            detail: format!("a document has at most {DOCUMENT_BYTES_MAX} bytes, this has {}", text.len()),
+            detail: format!(
+                "a document has at most {DOCUMENT_BYTES_MAX} bytes, this has {}",
+                text.len()
+            ),
         });
     }
     Ok(())
@@ -130,9 +143,9 @@ fn yaml_options() -> serde_saphyr::Options {
 
 fn from_yaml(error: &serde_saphyr::Error) -> TextFault {
     let number = |value: u64| usize::try_from(value).unwrap_or(usize::MAX);
-    let (line, column) = error
-        .location()
-        .map_or((0, 0), |location| (number(location.line()), number(location.column())));
+    let (line, column) = error.location().map_or((0, 0), |location| {
+        (number(location.line()), number(location.column()))
+    });
     let error = error.without_snippet();
     let detail = match error {
         Error::Budget { breach, .. } => over_budget(breach),
@@ -142,22 +155,32 @@ fn from_yaml(error: &serde_saphyr::Error) -> TextFault {
         other => {
             let message = other.to_string();
             let place = format!(" at line {line}, column {column}");
-            message.replace(&place, "").replace("recursion limit exceeded", &json::too_deep())
+            message
+                .replace(&place, "")
+                .replace("recursion limit exceeded", &json::too_deep())
         }
     };
-    TextFault { line, column, detail }
+    TextFault {
+        line,
+        column,
+        detail,
+    }
 }
 
 fn over_budget(breach: &BudgetBreach) -> String {
     match breach {
         BudgetBreach::Depth { .. } => json::too_deep(),
-        BudgetBreach::Documents { .. } => "holds more than one document: send them one by one".to_owned(),
+        BudgetBreach::Documents { .. } => {
+            "holds more than one document: send them one by one".to_owned()
+        }
         BudgetBreach::Aliases { .. }
         | BudgetBreach::Anchors { .. }
         | BudgetBreach::AliasAnchorRatio { .. }
         | BudgetBreach::MergeKeys { .. }
         | BudgetBreach::RecordedAnchorEvents { .. }
-        | BudgetBreach::RecordedAnchorBytes { .. } => "has too many aliases: write some of them out".to_owned(),
+        | BudgetBreach::RecordedAnchorBytes { .. } => {
+            "has too many aliases: write some of them out".to_owned()
+        }
         other => format!("is too large to be read ({other:?}): split it"),
     }
 }

@@ -14,7 +14,11 @@ fn fixtures() -> Vec<(String, String)> {
     files
         .into_iter()
         .map(|file| {
-            let name = file.file_stem().expect("a file has a name").to_string_lossy().into_owned();
+            let name = file
+                .file_stem()
+                .expect("a file has a name")
+                .to_string_lossy()
+                .into_owned();
             (name, fs::read_to_string(&file).expect("a fixture is text"))
         })
         .collect()
@@ -33,8 +37,17 @@ fn every_fixture_compiles_to_its_plan() {
 fn every_fixture_has_the_same_digest_in_yaml_and_in_json() {
     for (name, text) in fixtures() {
         let document = support::document(&text);
-        let json = support::document(&serde_json::to_string_pretty(&document.to_value()).expect("JSON"));
-        assert_eq!(eventflow_dsl::digest(&document), eventflow_dsl::digest(&json), "{name}");
-        assert_eq!(support::plan(&text).digest, eventflow_dsl::digest(&json), "{name}");
+        let json =
+            support::document(&serde_json::to_string_pretty(&document.to_value()).expect("JSON"));
+        assert_eq!(
+            eventflow_dsl::digest(&document),
+            eventflow_dsl::digest(&json),
+            "{name}"
+        );
+        assert_eq!(
+            support::plan(&text).digest,
+            eventflow_dsl::digest(&json),
+            "{name}"
+        );
     }
 }

@@ -2,17 +2,31 @@
 
 use std::{fmt::Write as _, time::Instant};
 
-use eventflow_dsl::{DOCUMENT_BYTES_MAX, DOCUMENT_DEPTH_MAX, digest, parse, parse_json, parse_yaml};
+use eventflow_dsl::{
+    DOCUMENT_BYTES_MAX, DOCUMENT_DEPTH_MAX, digest, parse, parse_json, parse_yaml,
+};
 
 fn yaml(text: &str) -> String {
-    parse_yaml(text).unwrap_or_else(|fault| panic!("{fault}\n{text}")).as_str().to_owned()
+    parse_yaml(text)
+        .unwrap_or_else(|fault| panic!("{fault}\n{text}"))
+        .as_str()
+        .to_owned()
 }
 
 #[test]
 fn yaml_is_read_as_json() {
-    assert_eq!(yaml("a: [1, 2.5, text, null, ~, true]\nb: {c: 'd'}\n"), r#"{"a":[1,2.5,"text",null,null,true],"b":{"c":"d"}}"#);
-    assert_eq!(yaml("a: |\n  two\n  lines\nb: >\n  one\n  line\n"), r#"{"a":"two\nlines\n","b":"one line\n"}"#);
-    assert_eq!(yaml("# only a comment\na: 1 # and one more\n"), r#"{"a":1}"#);
+    assert_eq!(
+        yaml("a: [1, 2.5, text, null, ~, true]\nb: {c: 'd'}\n"),
+        r#"{"a":[1,2.5,"text",null,null,true],"b":{"c":"d"}}"#
+    );
+    assert_eq!(
+        yaml("a: |\n  two\n  lines\nb: >\n  one\n  line\n"),
+        r#"{"a":"two\nlines\n","b":"one line\n"}"#
+    );
+    assert_eq!(
+        yaml("# only a comment\na: 1 # and one more\n"),
+        r#"{"a":1}"#
+    );
 }
 
 #[test]
@@ -25,25 +39,34 @@ fn only_true_and_false_are_booleans() {
 
 #[test]
 fn versions_dates_and_grouped_digits_stay_text() {
-    assert_eq!(yaml("a: 1.0.3\nb: 2024-07-26\nc: 1_000\n"), r#"{"a":"1.0.3","b":"2024-07-26","c":"1_000"}"#);
+    assert_eq!(
+        yaml("a: 1.0.3\nb: 2024-07-26\nc: 1_000\n"),
+        r#"{"a":"1.0.3","b":"2024-07-26","c":"1_000"}"#
+    );
 }
 
 #[test]
 fn the_same_document_has_the_same_digest_however_it_is_spelt() {
     let yaml = parse("a: 1\nb: {c: [x, 1.5], d: \"é\"}\n").unwrap();
-    let json = parse("\u{feff} {\"b\": {\"d\": \"\\u00e9\", \"c\": [\"x\", 1.50]}, \"a\": 1.0}").unwrap();
+    let json =
+        parse("\u{feff} {\"b\": {\"d\": \"\\u00e9\", \"c\": [\"x\", 1.50]}, \"a\": 1.0}").unwrap();
     assert_eq!(digest(&yaml), digest(&json));
     assert_ne!(digest(&yaml), digest(&parse("a: 2\n").unwrap()));
     // RFC 8785: keys sorted, no spaces.
-    let known = eventflow_domain::Digest::of(br#"{"a":1,"b":{"c":["x",1.5],"d":"\u{e9}"}}"#.as_slice());
+    let known =
+        eventflow_domain::Digest::of(br#"{"a":1,"b":{"c":["x",1.5],"d":"\u{e9}"}}"#.as_slice());
     assert_ne!(digest(&yaml), known, "an escape is no canonical spelling");
-    let known = eventflow_domain::Digest::of("{\"a\":1,\"b\":{\"c\":[\"x\",1.5],\"d\":\"é\"}}".as_bytes());
+    let known =
+        eventflow_domain::Digest::of("{\"a\":1,\"b\":{\"c\":[\"x\",1.5],\"d\":\"é\"}}".as_bytes());
     assert_eq!(digest(&yaml), known);
 }
 
 #[test]
 fn anchors_aliases_and_merge_keys_are_replaced() {
-    assert_eq!(yaml("a: &x {k: 1}\nb: *x\nc: {<<: *x, l: 2}\n"), r#"{"a":{"k":1},"b":{"k":1},"c":{"l":2,"k":1}}"#);
+    assert_eq!(
+        yaml("a: &x {k: 1}\nb: *x\nc: {<<: *x, l: 2}\n"),
+        r#"{"a":{"k":1},"b":{"k":1},"c":{"l":2,"k":1}}"#
+    );
 }
 
 #[test]
@@ -60,10 +83,21 @@ fn what_is_not_strict_is_refused_with_its_place() {
     ] {
         let fault = parse_yaml(text).expect_err(text);
         assert_eq!(fault.line, line, "{text}: {fault}");
-        assert!(fault.detail.to_lowercase().contains(says), "{text}: {fault}");
+        assert!(
+            fault.detail.to_lowercase().contains(says),
+            "{text}: {fault}"
+        );
         assert!(!fault.detail.contains('\n'), "{fault}");
     }
-    for text in ["{\"a\": 1, \"a\": 2}", "{a: 1}", "[1,]", "{\"a\": 01}", "{\"a\": 1} x", "{\"a\": \"\u{1}\"}", "{"] {
+    for text in [
+        "{\"a\": 1, \"a\": 2}",
+        "{a: 1}",
+        "[1,]",
+        "{\"a\": 01}",
+        "{\"a\": 1} x",
+        "{\"a\": \"\u{1}\"}",
+        "{",
+    ] {
         parse(text).expect_err(text);
     }
 }
@@ -88,7 +122,11 @@ fn sixty_four_levels_are_read_in_every_spelling_and_one_more_in_none() {
     let limit = DOCUMENT_DEPTH_MAX;
     for spelling in [flow, dashes, lines] as [fn(usize) -> String; 3] {
         assert!(parse_yaml(&spelling(limit)).is_ok(), "{}", spelling(limit));
-        assert!(parse_yaml(&spelling(limit + 1)).is_err(), "{}", spelling(limit + 1));
+        assert!(
+            parse_yaml(&spelling(limit + 1)).is_err(),
+            "{}",
+            spelling(limit + 1)
+        );
     }
     assert!(parse_json(&flow(limit)).is_ok());
     assert!(parse_json(&flow(limit + 1)).is_err());
@@ -107,8 +145,18 @@ fn an_alias_does_not_hide_depth() {
 fn a_document_of_a_mebibyte_is_read_and_a_larger_one_is_not() {
     let text = |bytes: usize| format!("a: {}", "x".repeat(bytes - 3));
     assert!(parse_yaml(&text(DOCUMENT_BYTES_MAX - 16)).is_ok());
-    assert!(parse_yaml(&text(DOCUMENT_BYTES_MAX + 1)).unwrap_err().detail.contains("at most"));
-    assert!(parse_json(&" ".repeat(DOCUMENT_BYTES_MAX + 1)).unwrap_err().detail.contains("at most"));
+    assert!(
+        parse_yaml(&text(DOCUMENT_BYTES_MAX + 1))
+            .unwrap_err()
+            .detail
+            .contains("at most")
+    );
+    assert!(
+        parse_json(&" ".repeat(DOCUMENT_BYTES_MAX + 1))
+            .unwrap_err()
+            .detail
+            .contains("at most")
+    );
 }
 
 /// Every text that could make a reader hang or swell: refused or read, quickly.
@@ -120,9 +168,16 @@ fn bombs_are_cheap() {
         let last = level - 1;
         let nine = vec![format!("*a{last}"); 9].join(", ");
         let _ = writeln!(laughs, "a{level}: &a{level} [{nine}]");
-        let _ = writeln!(merges, "m{level}: &m{level} {{<<: [*m{last}, *m{last}], k{level}: 1}}");
+        let _ = writeln!(
+            merges,
+            "m{level}: &m{level} {{<<: [*m{last}, *m{last}], k{level}: 1}}"
+        );
     }
-    let long = format!("a: &a {}\nb: [{}]", "x".repeat(100_000), vec!["*a"; 900].join(", "));
+    let long = format!(
+        "a: &a {}\nb: [{}]",
+        "x".repeat(100_000),
+        vec!["*a"; 900].join(", ")
+    );
     let many = DOCUMENT_BYTES_MAX / 2 - 8;
     for (name, bomb, refused) in [
         ("billion laughs", laughs, true),
@@ -133,7 +188,11 @@ fn bombs_are_cheap() {
         ("questions", "? ".repeat(many), true),
         ("anchors", "&a ".repeat(many / 2), true),
         ("quotes", "'".repeat(many), false),
-        ("keys", (0..50_000).fold(String::new(), |text, key| text + &format!("k{key}: 1\n")), false),
+        (
+            "keys",
+            (0..50_000).fold(String::new(), |text, key| text + &format!("k{key}: 1\n")),
+            false,
+        ),
         ("comments", "#\n".repeat(many), false),
         ("merges", merges, false),
     ] {

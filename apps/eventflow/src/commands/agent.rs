@@ -107,14 +107,14 @@ async fn perform(command: Vec<String>, task: Task) -> Result<Json, Failure> {
     let mut child = spawn(&command, &task)?;
     let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
     let input = task.input_json().clone();
-    let talk = async {
+    let exchange = async {
         let write = async {
             if let Some(mut stdin) = stdin {
                 // A program need not read its input: a closed pipe is no failure.
                 let _ = stdin.write_all(input.as_str().as_bytes()).await;
             }
         };
-        let (_, output, errors) = tokio::join!(
+        let ((), output, errors) = tokio::join!(
             write,
             first(stdout, OUTPUT_BYTES_MAX),
             last(stderr, SNIPPET_BYTES_MAX)
@@ -122,7 +122,7 @@ async fn perform(command: Vec<String>, task: Task) -> Result<Json, Failure> {
         (child.wait().await, output, errors)
     };
     let (status, output, errors) = tokio::select! {
-        done = talk => done,
+        done = exchange => done,
         why = task.cancelled() => {
             // The child dies with its handle.
             return Err(Failure::transient(match why {

@@ -1,8 +1,21 @@
 //! `eventflow run FILE`: a document in this process, without a service.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
-use crate::{Common, Outcome};
+use eventflow_domain::Json;
+
+use crate::{
+    Common, Outcome,
+    commands::{start::print_end, validate},
+    embedded::Embedded,
+    input,
+    live::Live,
+    output::Format,
+    words,
+};
+
+/// How often the picture moves.
+const FRAME: Duration = Duration::from_millis(100);
 
 /// `eventflow run`.
 #[derive(Debug, clap::Args)]
@@ -15,7 +28,28 @@ pub(crate) struct Run {
 }
 
 impl Run {
-    pub(crate) async fn run(self, _common: &Common) -> anyhow::Result<Outcome> {
-        anyhow::bail!("{:?}", self)
+    pub(crate) async fn run(self, common: &Common) -> anyhow::Result<Outcome> {
+        let text = input::text(&self.file)?;
+        let checked = validate::check(self.file.display().to_string(), &text);
+        if !checked.valid {
+            checked.print(common.output)?;
+            return Ok(Outcome::No);
+        }
+        let document = eventflow_dsl::parse(&text)?;
+        let input = self.input.as_deref().map(input::value).transpose()?;
+        let embedded = Embedded::start().await?;
+        let mut live = match common.output {
+            Format::Text => Live::new(),
+            Format::Json => Live::Silent,
+        };
+        let mut view = embedded
+            .execute(document, input.unwrap_or_else(Json::null))
+            .await?;
+        while !words::has_ended(view.status) {
+            live.show(&view);
+            view = embedded.wait(&view.execution_id, FRAME).await?;
+        }
+        live.end(&view);
+        print_end(&view, common.output)
     }
 }

@@ -79,9 +79,9 @@ fn describe(view: &ExecutionView) -> String {
         progress.completed, progress.total, progress.running, progress.pending
     ));
     if let Some(problem) = &view.error {
-        words::problem(problem)
-            .into_iter()
-            .for_each(|line| say(format!("  {line}")));
+        for line in words::problem(problem) {
+            say(format!("  {line}"));
+        }
     }
     say(String::new());
     tasks(&view.tasks).into_iter().for_each(&mut say);

@@ -21,9 +21,9 @@ pub(crate) struct Validate {
 
 /// One file and what is wrong with it.
 #[derive(Debug, Serialize)]
-struct Checked {
+pub(crate) struct Checked {
     file: String,
-    valid: bool,
+    pub(crate) valid: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     workflow: Option<String>,
     errors: Vec<Located>,
@@ -31,7 +31,7 @@ struct Checked {
 
 /// A fault in its file.
 #[derive(Debug, PartialEq, Eq, Serialize)]
-struct Located {
+pub(crate) struct Located {
     line: usize,
     column: usize,
     pointer: String,
@@ -47,16 +47,14 @@ impl Validate {
             if !checked.valid {
                 outcome = Outcome::No;
             }
-            match common.output {
-                Format::Json => output::json(&checked)?,
-                Format::Text => print(&checked)?,
-            }
+            checked.print(common.output)?;
         }
         Ok(outcome)
     }
 }
 
-fn check(file: String, text: &str) -> Checked {
+/// Compiles a document's text.
+pub(crate) fn check(file: String, text: &str) -> Checked {
     let compiled = eventflow_dsl::parse(text)
         .map_err(|fault| {
             vec![Located {
@@ -93,6 +91,15 @@ fn check(file: String, text: &str) -> Checked {
             workflow: None,
             errors,
         },
+    }
+}
+
+impl Checked {
+    pub(crate) fn print(&self, format: Format) -> anyhow::Result<()> {
+        match format {
+            Format::Json => output::json(self),
+            Format::Text => print(self),
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! `eventflow workflow apply | list | show`: registered definitions.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use console::style;
@@ -104,7 +104,7 @@ impl Workflow {
     }
 }
 
-async fn apply(service: &Service, file: &PathBuf, format: Format) -> anyhow::Result<Outcome> {
+async fn apply(service: &Service, file: &Path, format: Format) -> anyhow::Result<Outcome> {
     let shown = file.display();
     let text = input::text(file)?;
     let json = text.trim_start().starts_with(['{', '[']);

@@ -1,6 +1,7 @@
 //! The API from outside: requests to a router over mocked ports, and to a server over real sockets.
 
 mod executions;
+mod hostile;
 mod operations;
 mod streams;
 mod support;

@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, future::ready, pin::Pin, sync::Arc};
 
 use axum::{
+    Router,
     body::{Body, to_bytes},
     http::{HeaderMap, Request, StatusCode},
 };
@@ -37,14 +38,19 @@ impl Ports {
 
     /// One request, answered.
     pub(crate) async fn ask(self, request: Request<Body>) -> Answer {
-        let response = router(self.api()).oneshot(request).await.unwrap();
-        let (parts, body) = response.into_parts();
-        let body = to_bytes(body, usize::MAX).await.unwrap();
-        Answer {
-            status: parts.status,
-            headers: parts.headers,
-            text: String::from_utf8(body.to_vec()).unwrap(),
-        }
+        ask(&router(self.api()), request).await
+    }
+}
+
+/// One of many requests to the same router, answered.
+pub(crate) async fn ask(app: &Router, request: Request<Body>) -> Answer {
+    let response = app.clone().oneshot(request).await.unwrap();
+    let (parts, body) = response.into_parts();
+    let body = to_bytes(body, usize::MAX).await.unwrap();
+    Answer {
+        status: parts.status,
+        headers: parts.headers,
+        text: String::from_utf8(body.to_vec()).unwrap(),
     }
 }
 

@@ -124,27 +124,30 @@ pub(super) fn subject(needed: &Config) -> String {
     needed.subjects.concat()
 }
 
-/// The stream, which is as needed when this returns.
-pub(super) async fn create_or_verify(
-    context: &Context,
-    needed: &Config,
-) -> Result<Stream<()>, OpenError> {
+/// A handle for what is done with the stream, through this context; asks the server nothing.
+pub(super) async fn handle(context: &Context, needed: &Config) -> Result<Stream<()>, OpenError> {
+    context
+        .get_stream_no_info(&needed.name)
+        .await
+        .map_err(|error| unavailable(needed, error))
+}
+
+/// The stream is there and as needed when this returns.
+pub(super) async fn create_or_verify(context: &Context, needed: &Config) -> Result<(), OpenError> {
     let found = match context.get_stream(&needed.name).await {
         Ok(stream) => stream.cached_info().config.clone(),
         Err(error) if is_not_found(&error) => create(context, needed).await?,
         Err(error) => return Err(unavailable(needed, error)),
     };
     let differences = differences(needed, &found);
-    if !differences.is_empty() {
-        return Err(OpenError::Different {
+    if differences.is_empty() {
+        Ok(())
+    } else {
+        Err(OpenError::Different {
             stream: needed.name.clone(),
             differences,
-        });
+        })
     }
-    context
-        .get_stream_no_info(&needed.name)
-        .await
-        .map_err(|error| unavailable(needed, error))
 }
 
 async fn create(context: &Context, needed: &Config) -> Result<Config, OpenError> {

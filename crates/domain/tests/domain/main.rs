@@ -3,6 +3,8 @@
 mod dataflow;
 mod decide;
 mod graph;
+mod laws;
+mod record;
 mod sequence;
 mod situations;
 mod support;

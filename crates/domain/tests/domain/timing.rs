@@ -193,13 +193,13 @@ fn a_graph_that_times_out_is_not_taken_for_one_that_is_through() {
 #[test]
 fn a_wide_graph_that_times_out_is_cancelled_in_portions_and_no_late_result_completes_it() {
     let steps: String = (0..200).map(|n| step(&format!("s{n}"), "")).collect();
-    let plan = graph(&steps, "timeout: 30s, maxParallel: 150".replace(", ", "\n").as_str());
-    let given = given(&plan).later(30_000);
-    let mut run = given.run;
+    let plan = graph(&steps, "timeout: 30s\nmaxParallel: 150");
+    let mut run = given(&plan).later(30_000).run;
+    let running = run.owed();
     let first = run.order(&fire_timers()).expect("timers are never refused");
     assert!(first.len() <= 64 && run.execution.next_deadline().is_some_and(|due| due <= run.now));
     let open: Vec<String> = run.owed();
-    assert_eq!(open.len(), 150 - first.len(), "nothing that was held begins");
+    assert!(open.iter().all(|name| running.contains(name)), "nothing that was held begins");
     for name in &open {
         run.order(&complete(name, 1, json!(1))).expect("it has not been cancelled yet");
     }

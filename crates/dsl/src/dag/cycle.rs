@@ -49,7 +49,11 @@ fn is_acyclic(edges: &[Vec<usize>]) -> bool {
 fn component(edges: &[Vec<usize>], start: usize) -> Vec<bool> {
     let forward = reach(edges, start);
     let backward = reach(&reversed(edges), start);
-    forward.iter().zip(&backward).map(|(one, two)| *one && *two).collect()
+    forward
+        .iter()
+        .zip(&backward)
+        .map(|(one, two)| *one && *two)
+        .collect()
 }
 
 fn reach(edges: &[Vec<usize>], start: usize) -> Vec<bool> {
@@ -149,16 +153,29 @@ mod tests {
 
     #[test]
     fn all_circles_are_found_even_where_they_share_steps() {
-        let complete: Vec<Vec<usize>> = (0..3).map(|node| (0..3).filter(|other| *other != node).collect()).collect();
+        let complete: Vec<Vec<usize>> = (0..3)
+            .map(|node| (0..3).filter(|other| *other != node).collect())
+            .collect();
         let (mut found, more) = cycles(&complete, 10);
         found.sort();
-        assert_eq!(found, [vec![0, 1], vec![0, 1, 2], vec![0, 2], vec![0, 2, 1], vec![1, 2]]);
+        assert_eq!(
+            found,
+            [
+                vec![0, 1],
+                vec![0, 1, 2],
+                vec![0, 2],
+                vec![0, 2, 1],
+                vec![1, 2]
+            ]
+        );
         assert!(!more);
     }
 
     #[test]
     fn the_number_is_bounded() {
-        let complete: Vec<Vec<usize>> = (0..50).map(|node| (0..50).filter(|other| *other != node).collect()).collect();
+        let complete: Vec<Vec<usize>> = (0..50)
+            .map(|node| (0..50).filter(|other| *other != node).collect())
+            .collect();
         let (found, more) = cycles(&complete, 100);
         assert_eq!((found.len(), more), (100, true));
     }

@@ -1,11 +1,12 @@
 //! DAG documents: steps that need each other (INTERFACES sections 4 and 7, requirement F2).
 //!
-//! What stands around the steps is read here, a single step in `step`, the references that tie steps together in
+//! What stands around the steps is read here, a single step in `step` and what it does in `work`, the references that tie steps together in
 //! `reference`; `cycle` finds the circles that no order of the steps could satisfy.
 
 mod cycle;
 mod reference;
 mod step;
+mod work;
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -44,13 +45,25 @@ type Ids = HashMap<String, usize>;
 pub(crate) fn compile(document: &Value, digest: Digest) -> Result<Plan, Vec<Fault>> {
     let (root, mut faults, mut arena) = (Site::root(document), Faults::default(), Arena::default());
     let executed = [
-        "dag", "namespace", "name", "version", "title", "summary", "tags", "metadata", "maxParallel", "timeout",
-        "steps", "output",
+        "dag",
+        "namespace",
+        "name",
+        "version",
+        "title",
+        "summary",
+        "tags",
+        "metadata",
+        "maxParallel",
+        "timeout",
+        "steps",
+        "output",
     ];
     property::check(&root, &executed, &[], &mut faults);
     header(&root, &mut faults);
     let workflow = identity::ours(&root, &mut faults);
-    let timeout = root.get("timeout").map(|site| duration::positive(&site, Spelling::Short, &mut faults));
+    let timeout = root
+        .get("timeout")
+        .map(|site| duration::positive(&site, Spelling::Short, &mut faults));
     let most = u64::from(TASKS_PER_EXECUTION_MAX);
     let max_parallel = root
         .get("maxParallel")
@@ -80,7 +93,13 @@ fn header(root: &Site<'_>, faults: &mut Faults) {
     if let Some(version) = root.get("dag")
         && version.value != "1.0"
     {
-        faults.at(&version, format!("must be the text \"1.0\", not {}", property::shown(version.value)));
+        faults.at(
+            &version,
+            format!(
+                "must be the text \"1.0\", not {}",
+                property::shown(version.value)
+            ),
+        );
     }
     for name in ["title", "summary"] {
         root.get(name).map(|site| property::text(&site, faults));
@@ -108,7 +127,13 @@ fn compile_steps(
         return None;
     }
     if sites.len() > most {
-        faults.at(list, format!("a workflow has at most {most} steps, this has {}: split it", sites.len()));
+        faults.at(
+            list,
+            format!(
+                "a workflow has at most {most} steps, this has {}: split it",
+                sites.len()
+            ),
+        );
         return None;
     }
     let ids = ids(&sites, faults);
@@ -117,18 +142,30 @@ fn compile_steps(
         // Later steps' places hold even where this one is faulty.
         steps.push(step::compile(site, graph, &ids, arena, faults));
     }
-    let needs: Vec<Vec<usize>> =
-        steps.iter().map(|step| step.as_ref().map(|step| step.needs.clone()).unwrap_or_default()).collect();
+    let needs: Vec<Vec<usize>> = steps
+        .iter()
+        .map(|step| {
+            step.as_ref()
+                .map(|step| step.needs.clone())
+                .unwrap_or_default()
+        })
+        .collect();
     name_cycles(&sites, &needs, faults);
     let mut references = References::new(&ids);
-    let output = root.get("output").map(|site| references.value(&site, faults));
+    let output = root
+        .get("output")
+        .map(|site| references.value(&site, faults));
     let mut steps: Vec<Step> = steps.into_iter().collect::<Option<_>>()?;
     for (index, needs) in needs.iter().enumerate() {
         for need in needs {
             steps[*need].dependents.push(index);
         }
     }
-    Some(Graph { steps, max_parallel: MAX_PARALLEL_DEFAULT, output: output.flatten() })
+    Some(Graph {
+        steps,
+        max_parallel: MAX_PARALLEL_DEFAULT,
+        output: output.flatten(),
+    })
 }
 
 /// The place of each id; the first step of an id has it.
@@ -136,13 +173,27 @@ fn ids(sites: &[Site<'_>], faults: &mut Faults) -> Ids {
     let mut ids = Ids::new();
     for (index, step) in sites.iter().enumerate() {
         let Some(site) = step::id(step) else { continue };
-        let Some(id) = property::text(&site, faults) else { continue };
+        let Some(id) = property::text(&site, faults) else {
+            continue;
+        };
         if id == INPUT {
-            faults.at(&site, "`input` is the execution's input: call the step something else");
+            faults.at(
+                &site,
+                "`input` is the execution's input: call the step something else",
+            );
         } else if !identity::is_name(id) {
-            faults.at(&site, format!("a step's id is 1 to 64 of A-Z a-z 0-9 _ -, not {}", quoted(id)));
+            faults.at(
+                &site,
+                format!(
+                    "a step's id is 1 to 64 of A-Z a-z 0-9 _ -, not {}",
+                    quoted(id)
+                ),
+            );
         } else if let Some(first) = ids.get(id) {
-            faults.at(&site, format!("the step /steps/{first} has the id {} already", quoted(id)));
+            faults.at(
+                &site,
+                format!("the step /steps/{first} has the id {} already", quoted(id)),
+            );
         } else {
             ids.insert(id.to_owned(), index);
         }
@@ -153,14 +204,29 @@ fn ids(sites: &[Site<'_>], faults: &mut Faults) -> Ids {
 /// One fault for each circle, at its first step.
 fn name_cycles(sites: &[Site<'_>], needs: &[Vec<usize>], faults: &mut Faults) {
     let (cycles, more) = cycle::cycles(needs, CYCLES_MAX);
-    let name = |index: usize| step::id(&sites[index]).and_then(|site| site.value.as_str()).unwrap_or("?");
+    let name = |index: usize| {
+        step::id(&sites[index])
+            .and_then(|site| site.value.as_str())
+            .unwrap_or("?")
+    };
     for cycle in &cycles {
-        let (Some(first), way) = (cycle.first(), cycle.iter().map(|index| name(*index))) else { continue };
+        let (Some(first), way) = (cycle.first(), cycle.iter().map(|index| name(*index))) else {
+            continue;
+        };
         let circle: Vec<&str> = way.chain([name(*first)]).collect();
-        faults.at(&sites[*first], format!("steps need each other in a circle: {}", circle.join(" needs ")));
+        faults.at(
+            &sites[*first],
+            format!(
+                "steps need each other in a circle: {}",
+                circle.join(" needs ")
+            ),
+        );
     }
     if more {
-        faults.at(&sites[0], format!("there are more than {CYCLES_MAX} circles of steps; the others are not named"));
+        faults.at(
+            &sites[0],
+            format!("there are more than {CYCLES_MAX} circles of steps; the others are not named"),
+        );
     }
 }
 

@@ -38,7 +38,10 @@ enum Part<'t> {
 
 impl<'a> References<'a> {
     pub(super) fn new(ids: &'a Ids) -> Self {
-        Self { ids, needs: Needs::new() }
+        Self {
+            ids,
+            needs: Needs::new(),
+        }
     }
 
     /// A step by its id; a fault where there is none.
@@ -59,7 +62,8 @@ impl<'a> References<'a> {
     }
 
     fn text(&mut self, text: &str, site: &Site<'_>, faults: &mut Faults) -> Option<Template> {
-        if let Some(reference) = bare(text).filter(|reference| self.ids.contains_key(reference.id)) {
+        if let Some(reference) = bare(text).filter(|reference| self.ids.contains_key(reference.id))
+        {
             return Some(Template::Expression(self.read(reference, site, faults)));
         }
         let parts = parts(text).map_err(|detail| faults.at(site, detail)).ok()?;
@@ -67,7 +71,9 @@ impl<'a> References<'a> {
         for part in parts {
             compiled.push(match part {
                 Part::Text(text) => TextPart::Text(shared(text)),
-                Part::Reference(reference) => TextPart::Expression(self.read(reference, site, faults)),
+                Part::Reference(reference) => {
+                    TextPart::Expression(self.read(reference, site, faults))
+                }
             });
         }
         Some(match &mut compiled[..] {
@@ -77,7 +83,12 @@ impl<'a> References<'a> {
         })
     }
 
-    fn read(&mut self, reference: Reference<'_>, site: &Site<'_>, faults: &mut Faults) -> Expression {
+    fn read(
+        &mut self,
+        reference: Reference<'_>,
+        site: &Site<'_>,
+        faults: &mut Faults,
+    ) -> Expression {
         self.root(reference.id, site, faults);
         let mut way = reference.way;
         way.insert(0, Segment::Key(shared(reference.id)));
@@ -90,19 +101,28 @@ impl Values for References<'_> {
         match site.value {
             Value::String(text) => self.text(text, site, faults),
             Value::Array(_) => {
-                let elements: Vec<_> = site.elements().map(|element| self.value(&element, faults)).collect();
+                let elements: Vec<_> = site
+                    .elements()
+                    .map(|element| self.value(&element, faults))
+                    .collect();
                 let elements = elements.into_iter().collect::<Option<Vec<_>>>()?;
-                Some(folded(site.value, elements.iter(), || Template::Array(elements.clone())))
+                Some(folded(site.value, elements.iter(), || {
+                    Template::Array(elements.clone())
+                }))
             }
             Value::Object(_) => {
-                let properties: Vec<_> =
-                    site.properties().map(|(name, value)| (name, self.value(&value, faults))).collect();
+                let properties: Vec<_> = site
+                    .properties()
+                    .map(|(name, value)| (name, self.value(&value, faults)))
+                    .collect();
                 let properties = properties
                     .into_iter()
                     .map(|(name, value)| value.map(|value| (shared(name), value)))
                     .collect::<Option<Vec<_>>>()?;
                 let values = properties.iter().map(|(_, value)| value);
-                Some(folded(site.value, values, || Template::Object(properties.clone())))
+                Some(folded(site.value, values, || {
+                    Template::Object(properties.clone())
+                }))
             }
             literal => Some(Template::Literal(Json::of(literal))),
         }
@@ -169,7 +189,11 @@ fn not_a_reference(after: &str) -> String {
     let Some((inside, _)) = after.split_once('}') else {
         return "has a `${` that is not closed".to_owned();
     };
-    let dot = if inside.trim_start().starts_with('.') { ", without a dot before it" } else { "" };
+    let dot = if inside.trim_start().starts_with('.') {
+        ", without a dot before it"
+    } else {
+        ""
+    };
     format!(
         "{} is not a reference: write `${{step.key}}` or `${{input.key}}`{dot}; expressions stand in `when` only",
         quoted(&format!("${{{inside}}}"))
@@ -196,8 +220,11 @@ fn reference(text: &str) -> Option<(Reference<'_>, &str)> {
 }
 
 fn word(text: &str) -> Option<(&str, &str)> {
-    let inner = |character: char| character.is_ascii_alphanumeric() || character == '_' || character == '-';
-    let end = text.find(|character| !inner(character)).unwrap_or(text.len());
+    let inner =
+        |character: char| character.is_ascii_alphanumeric() || character == '_' || character == '-';
+    let end = text
+        .find(|character| !inner(character))
+        .unwrap_or(text.len());
     (end > 0).then(|| text.split_at(end))
 }
 
@@ -230,7 +257,10 @@ mod tests {
         assert_eq!(parts("plain"), Ok(vec![Part::Text("plain")]));
         assert_eq!(parts(""), Ok(vec![]));
         assert_eq!(parts("${b}"), Ok(vec![one("b", vec![])]));
-        assert_eq!(parts("${ b.total }"), Ok(vec![one("b", vec![key("total")])]));
+        assert_eq!(
+            parts("${ b.total }"),
+            Ok(vec![one("b", vec![key("total")])])
+        );
         assert_eq!(
             parts("a ${b.x}${c[0][\"y}]\"]}."),
             Ok(vec![
@@ -244,15 +274,35 @@ mod tests {
 
     #[test]
     fn what_is_no_reference_is_refused() {
-        for text in ["${", "${}", "${b", "${b.}", "${b.x + 1}", "${.b}", "${b[x]}", "${b[\"x]}", "${é}"] {
+        for text in [
+            "${",
+            "${}",
+            "${b",
+            "${b.}",
+            "${b.x + 1}",
+            "${.b}",
+            "${b[x]}",
+            "${b[\"x]}",
+            "${é}",
+        ] {
             assert!(parts(text).is_err(), "{text}");
         }
-        assert!(parts("${ .b.total }").unwrap_err().contains("without a dot"));
+        assert!(
+            parts("${ .b.total }")
+                .unwrap_err()
+                .contains("without a dot")
+        );
     }
 
     #[test]
     fn a_bare_reference_is_a_whole_text_with_a_key() {
-        assert_eq!(bare("b.total"), Some(Reference { id: "b", way: vec![key("total")] }));
+        assert_eq!(
+            bare("b.total"),
+            Some(Reference {
+                id: "b",
+                way: vec![key("total")]
+            })
+        );
         for text in ["b", "b.total ", "b.", "b total", ".b", "https://b.total"] {
             assert_eq!(bare(text), None, "{text}");
         }

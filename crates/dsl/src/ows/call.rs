@@ -44,7 +44,11 @@ impl Compiler {
                 let with = arguments(task, faults)?;
                 let performer = http::call(&[with], &with, &mut Jq, faults)?;
                 // One request per attempt; only `try` and a task's own `retry` repeat it (INTERFACES section 7).
-                Some(Invoke { performer, retry: RetryPolicy::NEVER, start_within: START_WITHIN })
+                Some(Invoke {
+                    performer,
+                    retry: RetryPolicy::NEVER,
+                    start_within: START_WITHIN,
+                })
             }
             AGENT => to_agent(&arguments(task, faults)?, faults),
             name if NOT_YET.contains(&name) => {
@@ -53,10 +57,18 @@ impl Compiler {
             }
             name => {
                 let hint = match did_you_mean(name, ["http", AGENT].into_iter().chain(NOT_YET)) {
-                    hint if hint.is_empty() && name.starts_with("agent") => format!("; did you mean `{AGENT}`?"),
+                    hint if hint.is_empty() && name.starts_with("agent") => {
+                        format!("; did you mean `{AGENT}`?")
+                    }
                     hint => hint,
                 };
-                faults.at(&function, format!("there is no function {}: call `http` or `{AGENT}`{hint}", quoted(name)));
+                faults.at(
+                    &function,
+                    format!(
+                        "there is no function {}: call `http` or `{AGENT}`{hint}",
+                        quoted(name)
+                    ),
+                );
                 None
             }
         }
@@ -71,17 +83,26 @@ fn arguments<'a>(task: &'a Site<'a>, faults: &mut Faults) -> Option<Site<'a>> {
 fn to_agent(with: &Site<'_>, faults: &mut Faults) -> Option<Invoke> {
     let executed = ["capability", "input", "startWithin", "heartbeat", "retry"];
     property::check(with, &executed, &[], faults);
-    let capability =
-        property::required(with, "capability", faults).and_then(|site| agent::capability(&site, faults));
-    let input = with.get("input").map(|site| template::strict(&site, faults));
+    let capability = property::required(with, "capability", faults)
+        .and_then(|site| agent::capability(&site, faults));
+    let input = with
+        .get("input")
+        .and_then(|site| template::strict(&site, faults));
     let start_within = agent::start_within(with.get("startWithin"), faults);
     let heartbeat = agent::heartbeat(with.get("heartbeat"), faults);
-    let retry = match with.get("retry") {
-        Some(site) => retry::standard(&site, faults),
-        None => Some(RetryPolicy::DEFAULT),
+    let retry = with
+        .get("retry")
+        .and_then(|site| retry::standard(&site, faults));
+    let performer = Performer::Agent {
+        capability: capability?,
+        input,
+        heartbeat,
     };
-    let performer = Performer::Agent { capability: capability?, input: input.flatten(), heartbeat: heartbeat? };
-    Some(Invoke { performer, retry: retry?, start_within: start_within? })
+    Some(Invoke {
+        performer,
+        retry: retry.unwrap_or(RetryPolicy::DEFAULT),
+        start_within,
+    })
 }
 
 /// Values in the standard's way: strings `${…}` are jq.
@@ -102,18 +123,28 @@ impl Values for Jq {
             faults.at(site, "an expression is the whole text: write `${ \"https://…/\" + .id }`, or `{id}` in the text");
             return None;
         }
-        uri_template(text).map_err(|detail| faults.at(site, detail)).ok()
+        uri_template(text)
+            .map_err(|detail| faults.at(site, detail))
+            .ok()
     }
 }
 
 /// RFC 6570, level 1: `{name}` is the input's property of that name, percent-encoded; nothing where there is none.
 fn uri_template(text: &str) -> Result<Template, String> {
+    if text.starts_with('{') {
+        return Err(
+            "must begin with `http://` or `https://`: for a whole URL write `${ .url }`".to_owned(),
+        );
+    }
     let mut parts = Vec::new();
     let mut rest = text;
     while let Some((before, after)) = rest.split_once('{') {
-        let (name, tail) = after.split_once('}').ok_or("has a `{` that is not closed")?;
+        let (name, tail) = after
+            .split_once('}')
+            .ok_or("has a `{` that is not closed")?;
         let simple = |name: &str| {
-            name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+            name.bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
                 && name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_')
         };
         if !simple(name) {

@@ -25,8 +25,12 @@ impl Compiler {
         if let Some(site) = root.get("use") {
             self.uses(&site);
         }
-        let input = root.get("input").and_then(|site| self.transformation(&site, "from"));
-        let output = root.get("output").and_then(|site| self.transformation(&site, "as"));
+        let input = root
+            .get("input")
+            .and_then(|site| self.transformation(&site, "from"));
+        let output = root
+            .get("output")
+            .and_then(|site| self.transformation(&site, "as"));
         let timeout = root.get("timeout").and_then(|site| self.timeout(&site));
         self.root(root);
         Some(PlanParts {
@@ -42,13 +46,18 @@ impl Compiler {
 
     /// The outermost sequence, which is no task of its own.
     fn root(&mut self, document: &Site<'_>) {
-        let Some(list) = property::required(document, "do", &mut self.faults) else { return };
-        let Some(root) = self.arena.add("/do".to_owned(), "do", None) else { return };
+        let Some(list) = property::required(document, "do", &mut self.faults) else {
+            return;
+        };
+        let Some(root) = self.arena.add("/do".to_owned(), "do", None) else {
+            return;
+        };
         let tasks = self.task_list(&list, root);
         self.arena.node(root).kind = Kind::Sequence(tasks);
         if let Some(pointer) = self.overflow.take() {
             let most = eventflow_domain::limits::TASKS_PER_EXECUTION_MAX;
-            let detail = format!("a workflow has at most {most} tasks, {pointer} is one more: split it");
+            let detail =
+                format!("a workflow has at most {most} tasks, {pointer} is one more: split it");
             self.faults.at(&list, detail);
         }
     }
@@ -58,13 +67,30 @@ impl Compiler {
         if !property::object(site, faults) {
             return None;
         }
-        let executed = ["dsl", "namespace", "name", "version", "title", "summary", "tags", "metadata"];
+        let executed = [
+            "dsl",
+            "namespace",
+            "name",
+            "version",
+            "title",
+            "summary",
+            "tags",
+            "metadata",
+        ];
         property::check(site, &executed, &[], faults);
         if let Some(dsl) = property::required(site, "dsl", faults)
             && let Some(version) = property::text(&dsl, faults)
-            && !(identity::semantic(version) && version.starts_with("1.0.") && !version.contains('-'))
+            && !(identity::semantic(version)
+                && version.starts_with("1.0.")
+                && !version.contains('-'))
         {
-            faults.at(&dsl, format!("must be a version 1.0.x of the standard, as `1.0.3`, not {}", quoted(version)));
+            faults.at(
+                &dsl,
+                format!(
+                    "must be a version 1.0.x of the standard, as `1.0.3`, not {}",
+                    quoted(version)
+                ),
+            );
         }
         for name in ["title", "summary"] {
             site.get(name).map(|site| property::text(&site, faults));
@@ -79,15 +105,28 @@ impl Compiler {
         if !property::object(site, &mut self.faults) {
             return;
         }
-        let not_yet = ["authentications", "extensions", "functions", "retries", "secrets", "catalogs"];
+        let not_yet = [
+            "authentications",
+            "extensions",
+            "functions",
+            "retries",
+            "secrets",
+            "catalogs",
+        ];
         property::check(site, &["errors", "timeouts"], &not_yet, &mut self.faults);
-        if let Some(errors) = site.get("errors").filter(|errors| property::object(errors, &mut self.faults)) {
+        if let Some(errors) = site
+            .get("errors")
+            .filter(|errors| property::object(errors, &mut self.faults))
+        {
             for (name, definition) in errors.properties() {
                 let error = self.error(&definition);
                 self.uses.errors.insert(name.to_owned(), error);
             }
         }
-        if let Some(timeouts) = site.get("timeouts").filter(|timeouts| property::object(timeouts, &mut self.faults)) {
+        if let Some(timeouts) = site
+            .get("timeouts")
+            .filter(|timeouts| property::object(timeouts, &mut self.faults))
+        {
             for (name, definition) in timeouts.properties() {
                 let timeout = self.timeout_definition(&definition);
                 self.uses.timeouts.insert(name.to_owned(), timeout);
@@ -111,7 +150,9 @@ impl Compiler {
 
     /// `timeout`: a definition or the name of one.
     pub(super) fn timeout(&mut self, site: &Site<'_>) -> Option<DurationMs> {
-        let Some(name) = site.value.as_str() else { return self.timeout_definition(site) };
+        let Some(name) = site.value.as_str() else {
+            return self.timeout_definition(site);
+        };
         let known = self.uses.timeouts.get(name).copied();
         if known.is_none() {
             let hint = did_you_mean(name, self.uses.timeouts.keys().map(String::as_str));

@@ -1,6 +1,6 @@
 //! Task lists, and where the flow goes in them: `then` and `switch` are compiled once the names of a list are known.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use eventflow_domain::plan::{Case, Kind, NodeId, Then};
 
@@ -31,12 +31,20 @@ impl Compiler {
         let mut siblings = Siblings::new();
         let mut tasks = Vec::new();
         for item in &items {
-            let Some((name, site)) = self.item(item) else { continue };
+            let Some((name, site)) = self.item(item) else {
+                continue;
+            };
             if self.overflow.is_some() {
                 return Vec::new();
             }
             if siblings.contains_key(name) {
-                self.faults.at(&site, format!("another task of this list is called {} already", quoted(name)));
+                self.faults.at(
+                    &site,
+                    format!(
+                        "another task of this list is called {} already",
+                        quoted(name)
+                    ),
+                );
             }
             let node = self.task(&site, name, parent);
             siblings.insert(name, node);
@@ -63,7 +71,10 @@ impl Compiler {
         };
         let characters = name.chars().count();
         if characters == 0 || characters > TASK_NAME_MAX || name.chars().any(char::is_control) {
-            let detail = format!("a task's name has 1 to {TASK_NAME_MAX} printable characters, not {}", quoted(name));
+            let detail = format!(
+                "a task's name has 1 to {TASK_NAME_MAX} printable characters, not {}",
+                quoted(name)
+            );
             self.faults.at(item, detail);
             return None;
         }
@@ -93,7 +104,8 @@ impl Compiler {
                 if known.is_none() {
                     let words = siblings.keys().copied().chain(["continue", "exit", "end"]);
                     let hint = did_you_mean(name, words);
-                    let detail = format!("there is no task {} in the same list{hint}", quoted(name));
+                    let detail =
+                        format!("there is no task {} in the same list{hint}", quoted(name));
                     self.faults.at(site, detail);
                 }
                 known.flatten().map(Then::Task)
@@ -110,21 +122,31 @@ impl Compiler {
         if items.is_empty() {
             self.faults.at(site, "must have at least one case");
         }
-        let (mut cases, mut names) = (Vec::new(), HashMap::new());
+        let (mut cases, mut names) = (Vec::new(), HashSet::new());
         let mut default = None;
         for item in &items {
-            let Some((name, definition)) = self.item(item) else { continue };
-            if names.insert(name, ()).is_some() {
-                let detail = format!("another case of this switch is called {} already", quoted(name));
+            let Some((name, definition)) = self.item(item) else {
+                continue;
+            };
+            if !names.insert(name) {
+                let detail = format!(
+                    "another case of this switch is called {} already",
+                    quoted(name)
+                );
                 self.faults.at(&definition, detail);
             }
-            let Some(case) = self.case(name, &definition, siblings) else { continue };
+            let Some(case) = self.case(name, &definition, siblings) else {
+                continue;
+            };
             if definition.get("when").is_some() {
                 cases.push(case);
             } else if default.is_none() {
                 default = Some(case);
             } else {
-                self.faults.at(&definition, "only one case may have no `when`: it is the default");
+                self.faults.at(
+                    &definition,
+                    "only one case may have no `when`: it is the default",
+                );
             }
         }
         cases.extend(default);
@@ -136,10 +158,16 @@ impl Compiler {
             return None;
         }
         property::check(site, &["when", "then"], &[], &mut self.faults);
-        let when = site.get("when").map(|site| template::expression(&site, &mut self.faults));
+        let when = site
+            .get("when")
+            .map(|site| template::expression(&site, &mut self.faults));
         let then = property::required(site, "then", &mut self.faults)
             .and_then(|site| self.directive(&site, siblings))
             .unwrap_or_default();
-        Some(Case { name: name.into(), when: when.flatten(), then })
+        Some(Case {
+            name: name.into(),
+            when: when.flatten(),
+            then,
+        })
     }
 }

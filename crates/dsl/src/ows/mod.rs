@@ -23,12 +23,19 @@ use crate::{arena::Arena, fault::Faults, site::Site};
 
 /// Compiles an OWS document.
 pub(crate) fn compile(document: &Value, digest: Digest) -> Result<Plan, Vec<Fault>> {
-    let mut compiler =
-        Compiler { arena: Arena::default(), faults: Faults::default(), uses: Uses::default(), overflow: None };
+    let mut compiler = Compiler {
+        arena: Arena::default(),
+        faults: Faults::default(),
+        uses: Uses::default(),
+        overflow: None,
+    };
     let parts = compiler.document(&Site::root(document), digest);
     match parts {
         Some(parts) if compiler.faults.is_empty() => {
-            Ok(Plan::new(eventflow_domain::plan::PlanParts { nodes: compiler.arena.into_nodes(), ..parts }))
+            Ok(Plan::new(eventflow_domain::plan::PlanParts {
+                nodes: compiler.arena.into_nodes(),
+                ..parts
+            }))
         }
         _ => Err(compiler.faults.into_list()),
     }

@@ -18,11 +18,16 @@ impl Compiler {
         }
         property::check(site, &["error"], &[], &mut self.faults);
         let error = property::required(site, "error", &mut self.faults)?;
-        let Some(name) = error.value.as_str() else { return self.error(&error) };
+        let Some(name) = error.value.as_str() else {
+            return self.error(&error);
+        };
         let known = self.uses.errors.get(name);
         if known.is_none() {
             let hint = did_you_mean(name, self.uses.errors.keys().map(String::as_str));
-            self.faults.at(&error, format!("there is no {} in `use.errors`{hint}", quoted(name)));
+            self.faults.at(
+                &error,
+                format!("there is no {} in `use.errors`{hint}", quoted(name)),
+            );
         }
         known.and_then(Option::as_ref).map(copy)
     }
@@ -33,23 +38,44 @@ impl Compiler {
         if !property::object(site, faults) {
             return None;
         }
-        property::check(site, &["type", "status", "title", "detail", "instance"], &[], faults);
+        property::check(
+            site,
+            &["type", "status", "title", "detail", "instance"],
+            &[],
+            faults,
+        );
         if let Some(instance) = site.get("instance") {
-            faults.at(&instance, "is set to the reference of the task that raises the error: remove it");
+            faults.at(
+                &instance,
+                "is set to the reference of the task that raises the error: remove it",
+            );
         }
         let kind = property::required(site, "type", faults).and_then(|site| {
             let template = template::strict_text(&site, faults)?;
-            if matches!(&template, Template::Literal(_)) && !site.value.as_str().is_some_and(is_uri) {
-                faults.at(&site, "must be a URI, as `https://example.com/errors/out-of-stock`");
+            if matches!(&template, Template::Literal(_)) && !site.value.as_str().is_some_and(is_uri)
+            {
+                faults.at(
+                    &site,
+                    "must be a URI, as `https://example.com/errors/out-of-stock`",
+                );
             }
             Some(template)
         });
         let status = property::required(site, "status", faults)
             .and_then(|site| property::integer(&site, 100..=599, faults))
             .and_then(|status| u16::try_from(status).ok());
-        let title = site.get("title").map(|site| template::strict_text(&site, faults));
-        let detail = site.get("detail").map(|site| template::strict_text(&site, faults));
-        Some(RaiseTemplate { kind: kind?, status: status?, title: title.flatten(), detail: detail.flatten() })
+        let title = site
+            .get("title")
+            .map(|site| template::strict_text(&site, faults));
+        let detail = site
+            .get("detail")
+            .map(|site| template::strict_text(&site, faults));
+        Some(RaiseTemplate {
+            kind: kind?,
+            status: status?,
+            title: title.flatten(),
+            detail: detail.flatten(),
+        })
     }
 }
 
@@ -66,6 +92,8 @@ fn copy(error: &RaiseTemplate) -> RaiseTemplate {
 fn is_uri(text: &str) -> bool {
     text.split_once("://").is_some_and(|(scheme, _)| {
         scheme.starts_with(|first: char| first.is_ascii_alphabetic())
-            && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte))
+            && scheme
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte))
     })
 }

@@ -6,7 +6,9 @@ use super::Compiler;
 use crate::{fault::Faults, property, site::Site, template};
 
 /// What every task may have.
-const BASE: [&str; 7] = ["if", "input", "output", "export", "timeout", "then", "metadata"];
+const BASE: [&str; 7] = [
+    "if", "input", "output", "export", "timeout", "then", "metadata",
+];
 
 /// What a task may do, and the properties that come with it.
 const KINDS: [(&str, &[&str]); 12] = [
@@ -44,7 +46,11 @@ impl Compiler {
             }
             "set" => {
                 let value = site.get("set")?;
-                if value.value.as_object().is_some_and(serde_json::Map::is_empty) {
+                if value
+                    .value
+                    .as_object()
+                    .is_some_and(serde_json::Map::is_empty)
+                {
                     self.faults.at(&value, "must set at least one property");
                 }
                 if let Some(template) = template::transformation(&value, &mut self.faults) {
@@ -108,7 +114,10 @@ impl Compiler {
 
 /// The one thing that a task does.
 fn kind_of(site: &Site<'_>, faults: &mut Faults) -> Option<&'static str> {
-    let mut kinds: Vec<(&str, &[&str])> = KINDS.into_iter().filter(|(kind, _)| site.get(kind).is_some()).collect();
+    let mut kinds: Vec<(&str, &[&str])> = KINDS
+        .into_iter()
+        .filter(|(kind, _)| site.get(kind).is_some())
+        .collect();
     if kinds.iter().any(|(kind, _)| *kind == "for") {
         // The `do` of a loop is its body.
         kinds.retain(|(kind, _)| *kind != "do");
@@ -116,20 +125,37 @@ fn kind_of(site: &Site<'_>, faults: &mut Faults) -> Option<&'static str> {
     let mut known: Vec<&str> = BASE.to_vec();
     if kinds.is_empty() {
         // The misspelt word may be the kind, or belong to it.
-        known.extend(KINDS.iter().flat_map(|(kind, rest)| std::iter::once(kind).chain(*rest)));
+        known.extend(
+            KINDS
+                .iter()
+                .flat_map(|(kind, rest)| std::iter::once(kind).chain(*rest)),
+        );
     } else {
-        known.extend(kinds.iter().flat_map(|(kind, rest)| std::iter::once(kind).chain(*rest)));
+        known.extend(
+            kinds
+                .iter()
+                .flat_map(|(kind, rest)| std::iter::once(kind).chain(*rest)),
+        );
     }
     property::check(site, &known, &[], faults);
     match kinds[..] {
         [(kind, _)] => Some(kind),
         [] => {
-            faults.at(site, "must say what the task does: one of call, do, set, switch, raise");
+            faults.at(
+                site,
+                "must say what the task does: one of call, do, set, switch, raise",
+            );
             None
         }
         [..] => {
             let names: Vec<&str> = kinds.iter().map(|(kind, _)| *kind).collect();
-            faults.at(site, format!("must do one thing, not {}: make them tasks of their own", names.join(" and ")));
+            faults.at(
+                site,
+                format!(
+                    "must do one thing, not {}: make them tasks of their own",
+                    names.join(" and ")
+                ),
+            );
             None
         }
     }

@@ -22,9 +22,10 @@ pub fn plan(text: &str) -> Plan {
 pub fn faults(text: &str) -> Vec<String> {
     match eventflow_dsl::compile(&document(text)) {
         Ok(plan) => panic!("compiled:\n{}", outline(&plan)),
-        Err(faults) => {
-            faults.into_iter().map(|fault| format!("{}: {}", fault.pointer, fault.detail)).collect()
-        }
+        Err(faults) => faults
+            .into_iter()
+            .map(|fault| format!("{}: {}", fault.pointer, fault.detail))
+            .collect(),
     }
 }
 
@@ -53,11 +54,21 @@ pub fn outline(plan: &Plan) -> String {
 
 fn write_node(text: &mut String, plan: &Plan, node: &Node) {
     let parent = node.parent.map_or("-", |parent| &plan.node(parent).pointer);
-    let _ = writeln!(text, "{} `{}` in {parent}: {}", node.pointer, node.name, kind(plan, &node.kind));
+    let _ = writeln!(
+        text,
+        "{} `{}` in {parent}: {}",
+        node.pointer,
+        node.name,
+        kind(plan, &node.kind)
+    );
     if let Some(condition) = &node.condition {
         let _ = writeln!(text, "    if {}", condition.source());
     }
-    for (label, template) in [("input", &node.input), ("output", &node.output), ("export", &node.export)] {
+    for (label, template) in [
+        ("input", &node.input),
+        ("output", &node.output),
+        ("export", &node.export),
+    ] {
         write_template(text, label, template.as_ref());
     }
     if let Some(timeout) = node.timeout {
@@ -74,18 +85,36 @@ fn kind(plan: &Plan, kind: &Kind) -> String {
         Kind::Sequence(tasks) => format!("sequence of {}", names(plan, tasks)),
         Kind::Graph(graph) => {
             let nodes: Vec<NodeId> = graph.steps.iter().map(|step| step.node).collect();
-            format!("graph of {}, {} at once", names(plan, &nodes), graph.max_parallel)
+            format!(
+                "graph of {}, {} at once",
+                names(plan, &nodes),
+                graph.max_parallel
+            )
         }
         Kind::Switch(_) => "switch".to_owned(),
         Kind::Set(_) => "set".to_owned(),
         Kind::Raise(_) => "raise".to_owned(),
-        Kind::Invoke(Invoke { performer, retry, start_within }) => {
+        Kind::Invoke(Invoke {
+            performer,
+            retry,
+            start_within,
+        }) => {
             let who = match performer {
-                Performer::Agent { capability, heartbeat, .. } => {
-                    format!("agent {capability}, heartbeat {:?}", heartbeat.map(|span| span.0))
+                Performer::Agent {
+                    capability,
+                    heartbeat,
+                    ..
+                } => {
+                    format!(
+                        "agent {capability}, heartbeat {:?}",
+                        heartbeat.map(|span| span.0)
+                    )
                 }
                 Performer::Http(call) => {
-                    format!("{} {:?}, redirect {}", call.method, call.output, call.redirect)
+                    format!(
+                        "{} {:?}, redirect {}",
+                        call.method, call.output, call.redirect
+                    )
                 }
             };
             format!("{who}, start within {} ms\n    {retry:?}", start_within.0)
@@ -110,13 +139,22 @@ fn write_kind(text: &mut String, plan: &Plan, kind: &Kind) {
         Kind::Switch(cases) => {
             for case in cases {
                 let when = case.when.as_ref().map_or("otherwise", Expression::source);
-                let _ = writeln!(text, "    {}: {when} -> {}", case.name, then(plan, case.then));
+                let _ = writeln!(
+                    text,
+                    "    {}: {when} -> {}",
+                    case.name,
+                    then(plan, case.then)
+                );
             }
         }
         Kind::Set(value) => write_template(text, "set", Some(value)),
         Kind::Raise(error) => {
             let _ = writeln!(text, "    status {}", error.status);
-            let parts = [("type", Some(&error.kind)), ("title", error.title.as_ref()), ("detail", error.detail.as_ref())];
+            let parts = [
+                ("type", Some(&error.kind)),
+                ("title", error.title.as_ref()),
+                ("detail", error.detail.as_ref()),
+            ];
             for (label, template) in parts {
                 write_template(text, label, template);
             }
@@ -125,7 +163,11 @@ fn write_kind(text: &mut String, plan: &Plan, kind: &Kind) {
             Performer::Agent { input, .. } => write_template(text, "with", input.as_ref()),
             Performer::Http(call) => {
                 write_template(text, "endpoint", Some(&call.endpoint));
-                let parts = [("headers", &call.headers), ("query", &call.query), ("body", &call.body)];
+                let parts = [
+                    ("headers", &call.headers),
+                    ("query", &call.query),
+                    ("body", &call.body),
+                ];
                 for (label, template) in parts {
                     write_template(text, label, template.as_ref());
                 }
@@ -145,9 +187,14 @@ fn shown(template: &Template) -> String {
     match template {
         Template::Literal(json) => json.as_str().to_owned(),
         Template::Expression(expression) => format!("${{ {} }}", expression.source().trim()),
-        Template::Array(items) => format!("[{}]", items.iter().map(shown).collect::<Vec<_>>().join(", ")),
+        Template::Array(items) => format!(
+            "[{}]",
+            items.iter().map(shown).collect::<Vec<_>>().join(", ")
+        ),
         Template::Object(entries) => {
-            let entries = entries.iter().map(|(key, value)| format!("{key}: {}", shown(value)));
+            let entries = entries
+                .iter()
+                .map(|(key, value)| format!("{key}: {}", shown(value)));
             format!("{{{}}}", entries.collect::<Vec<_>>().join(", "))
         }
         Template::Text(parts) => {
@@ -161,7 +208,11 @@ fn shown(template: &Template) -> String {
 }
 
 fn names(plan: &Plan, nodes: &[NodeId]) -> String {
-    nodes.iter().map(|node| &*plan.node(*node).name).collect::<Vec<_>>().join(", ")
+    nodes
+        .iter()
+        .map(|node| &*plan.node(*node).name)
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 fn then(plan: &Plan, then: Then) -> String {

@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// An execution that has not ended by then is missing.
-const END_WITHIN: Duration = Duration::from_secs(300);
+const END_WITHIN: Duration = Duration::from_mins(5);
 /// Between two looks at an execution whose end the start's answer did not wait for.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// Where the service is busy and does not say for how long.

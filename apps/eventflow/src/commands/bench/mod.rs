@@ -117,9 +117,10 @@ impl Bench {
             .unwrap_or_default();
         let workload = Workload::new(setting.workload, setting.steps, stub_url);
         register(&service, &workload).await?;
-        let agent = match setting.workload.needs_agent() {
-            true => Some(process::agent(&url, common.token.as_deref(), &self).await?),
-            false => None,
+        let agent = if setting.workload.needs_agent() {
+            Some(process::agent(&url, common.token.as_deref(), &self).await?)
+        } else {
+            None
         };
         let (finished, report) = measure(&service, spawned, agent, workload, setting).await?;
         let format = if self.json {

@@ -38,7 +38,8 @@ pub(crate) struct Spawned {
     child: Child,
     /// Ends with the process.
     _stdin: Option<ChildStdin>,
-    _store: Option<TempDir>,
+    /// Removed with it.
+    store: Option<TempDir>,
 }
 
 /// The agent's process.
@@ -88,7 +89,7 @@ pub(crate) async fn service() -> anyhow::Result<Spawned> {
     let mut spawned = listening(command)
         .await
         .context("the service did not start")?;
-    spawned._store = Some(store);
+    spawned.store = Some(store);
     Ok(spawned)
 }
 
@@ -123,7 +124,7 @@ async fn listening(mut command: Command) -> anyhow::Result<Spawned> {
         url,
         _stdin: child.stdin.take(),
         child,
-        _store: None,
+        store: None,
     })
 }
 

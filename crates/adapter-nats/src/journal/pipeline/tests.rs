@@ -3,6 +3,7 @@
 use super::*;
 
 const LAST: Position = Position(7);
+const LIMIT: usize = 1000;
 
 fn ack(sequence: u64) -> Result<PublishAck, PublishError> {
     Ok(PublishAck {
@@ -34,13 +35,13 @@ fn wrong_last_sequence() -> Result<PublishAck, PublishError> {
 
 #[test]
 fn an_acknowledged_append_stands_after_what_it_expected() {
-    assert!(matches!(judge(ack(8), LAST, None), Ok(Position(8))));
+    assert!(matches!(judge(ack(8), LAST, LIMIT), Ok(Position(8))));
 }
 
 #[test]
 fn an_acknowledgement_of_another_place_is_fatal() {
     assert!(matches!(
-        judge(ack(9), LAST, None),
+        judge(ack(9), LAST, LIMIT),
         Err(AppendError::Fatal(_))
     ));
 }
@@ -49,26 +50,10 @@ fn an_acknowledgement_of_another_place_is_fatal() {
 fn a_wrong_last_sequence_is_a_conflict() {
     for answer in [wrong_last_sequence(), refused(10164, "wrong last sequence")] {
         assert!(matches!(
-            judge(answer, LAST, None),
+            judge(answer, LAST, LIMIT),
             Err(AppendError::Conflict)
         ));
     }
-}
-
-#[test]
-fn what_builds_on_a_lost_append_is_not_known_to_be_fenced() {
-    assert!(matches!(
-        judge(wrong_last_sequence(), LAST, Some(LAST)),
-        Err(AppendError::Unavailable(_))
-    ));
-}
-
-#[test]
-fn what_builds_on_another_append_than_the_lost_one_is_fenced() {
-    assert!(matches!(
-        judge(wrong_last_sequence(), LAST, Some(Position(8))),
-        Err(AppendError::Conflict)
-    ));
 }
 
 #[test]
@@ -76,7 +61,7 @@ fn no_answer_is_maybe() {
     let nobody = Err(PublishError::new(PublishErrorKind::StreamNotFound));
     for answer in [lost(), nobody, refused(10008, "system unavailable")] {
         assert!(matches!(
-            judge(answer, LAST, None),
+            judge(answer, LAST, LIMIT),
             Err(AppendError::Unavailable(_))
         ));
     }
@@ -91,7 +76,7 @@ fn a_full_disk_or_stream_passes_and_an_io_error_does_not() {
     ] {
         assert!(
             matches!(
-                judge(refused(10077, words), LAST, None),
+                judge(refused(10077, words), LAST, LIMIT),
                 Err(AppendError::Unavailable(_))
             ),
             "{words}"
@@ -100,7 +85,7 @@ fn a_full_disk_or_stream_passes_and_an_io_error_does_not() {
     for words in ["input/output error", "something nobody has heard of"] {
         assert!(
             matches!(
-                judge(refused(10077, words), LAST, None),
+                judge(refused(10077, words), LAST, LIMIT),
                 Err(AppendError::Fatal(_))
             ),
             "{words}"
@@ -111,7 +96,23 @@ fn a_full_disk_or_stream_passes_and_an_io_error_does_not() {
 #[test]
 fn another_stream_on_the_subject_is_fatal() {
     assert!(matches!(
-        judge(refused(10060, "expected stream does not match"), LAST, None),
+        judge(
+            refused(10060, "expected stream does not match"),
+            LAST,
+            LIMIT
+        ),
         Err(AppendError::Fatal(_))
+    ));
+}
+
+#[test]
+fn a_stream_that_takes_less_than_the_server_says_how_much_fits() {
+    assert!(matches!(
+        judge(
+            refused(10054, "message size exceeds maximum allowed"),
+            LAST,
+            LIMIT
+        ),
+        Err(AppendError::TooLarge { limit: LIMIT })
     ));
 }

@@ -1,0 +1,424 @@
+//! The record: what was written is read, what was damaged or does not follow is refused, and nothing makes it panic.
+
+use proptest::{collection::vec, prelude::*, sample::Index};
+use serde_json::json;
+
+use eventflow_domain::{
+    Digest, Epoch, ExecutionId, Json, PartitionId, Sequence, Tenant, Timestamp, Value,
+    execution::Event,
+    record::{
+        BODY_BYTES_MAX, Body, Chain, Entry, ExecutionEvents, FORMAT_LEVEL, Header, RecordFault, decode, history_hash,
+    },
+};
+
+use crate::support::{Outcome, Run, plans::order, run::identity};
+
+const HEADER_BYTES: usize = 70;
+
+/// The events of a whole run.
+fn events() -> Vec<Event> {
+    let plan = order();
+    let mut run = Run::requested(&plan, Json::of(&json!({"id": 7})));
+    run.finish(|job| Outcome::done(&json!({"done": job.task})));
+    run.history.into_iter().map(|(event, _)| event).collect()
+}
+
+fn header(batch: u64) -> Header {
+    Header {
+        partition: PartitionId(3),
+        epoch: Epoch(2),
+        batch,
+        time: Timestamp(1_700_000_000_000),
+        previous: Digest::of(b"the record before"),
+    }
+}
+
+fn sample() -> (Body, Vec<u8>) {
+    let (tenant, execution) = identity();
+    let mut body = Body::default();
+    body.push(&Entry::EpochStarted { level: FORMAT_LEVEL, writer: "node-1".to_owned() });
+    body.push_events(&tenant, &execution, Sequence(1), &events());
+    let bytes = body.seal(&header(0));
+    (body, bytes)
+}
+
+fn reign(level: u32) -> Body {
+    let mut body = Body::default();
+    body.push(&Entry::EpochStarted { level, writer: "node-1".to_owned() });
+    body
+}
+
+fn batch_of_events() -> Body {
+    let (tenant, execution) = identity();
+    let mut body = Body::default();
+    body.push_events(&tenant, &execution, Sequence(1), &events());
+    body
+}
+
+/// Seals a body as the next record of a chain that has just begun to reign, at a time.
+struct Log {
+    chain: Chain,
+    records: Vec<Vec<u8>>,
+}
+
+impl Log {
+    fn begun() -> Self {
+        let mut log = Self { chain: Chain::start(PartitionId(3)), records: Vec::new() };
+        log.append(Epoch(1), &reign(FORMAT_LEVEL), Timestamp(1_000));
+        log
+    }
+
+    fn append(&mut self, epoch: Epoch, body: &Body, at: Timestamp) {
+        let header = self.chain.next_header(epoch, at);
+        let bytes = body.seal(&header);
+        self.chain.append(&header, &bytes);
+        self.records.push(bytes);
+    }
+
+    /// A reader that has followed all records so far.
+    fn reader(&self) -> Chain {
+        let mut chain = Chain::start(PartitionId(3));
+        for record in &self.records {
+            chain.follow(record).expect("the log is whole");
+        }
+        chain
+    }
+
+    /// What a reader says of this record as the next one.
+    #[track_caller]
+    fn refuses(&self, header: Header, body: &Body) -> RecordFault {
+        let mut reader = self.reader();
+        let fault = reader.follow(&body.seal(&header)).expect_err("the record is refused");
+        assert_eq!(reader, self.reader(), "a refused record leaves the chain where it was");
+        fault
+    }
+
+    fn next(&self) -> Header {
+        self.chain.next_header(self.chain.epoch, Timestamp(2_000))
+    }
+}
+
+#[test]
+fn what_was_written_is_read() {
+    let (_, bytes) = sample();
+    let record = decode(&bytes).expect("a whole record");
+    assert_eq!(record.header, header(0));
+    let [Entry::EpochStarted { level, writer }, Entry::Execution(entry)] = &record.entries[..] else {
+        panic!("two entries: {:?}", record.entries);
+    };
+    assert_eq!((*level, writer.as_str()), (FORMAT_LEVEL, "node-1"));
+    let read = entry.parse().expect("events of this version");
+    assert_eq!(read.iter().map(|(_, event)| event.clone()).collect::<Vec<_>>(), events());
+    assert!(read.iter().map(|(sequence, _)| sequence.0).eq(1..=read.len() as u64));
+}
+
+#[test]
+fn an_entry_written_as_such_is_the_same_as_its_events_written_at_once() {
+    let (tenant, execution) = identity();
+    let written = events().iter().map(Json::of).collect();
+    let entry = Entry::Execution(ExecutionEvents { tenant, execution, first: Sequence(1), events: written });
+    let mut body = Body::default();
+    body.push(&entry);
+    assert_eq!(body.seal(&header(0)), batch_of_events().seal(&header(0)));
+}
+
+#[test]
+fn an_empty_record_is_a_record() {
+    let body = Body::default();
+    assert!(body.is_empty());
+    let record = decode(&body.seal(&header(1))).expect("a whole record");
+    assert_eq!(record.entries, []);
+}
+
+#[test]
+fn a_value_with_line_breaks_comes_back_as_it_was() {
+    let (tenant, execution) = identity();
+    let text = "{\n  \"a\": [1,\r\n 2]\n}";
+    let pretty = Value::Inline(Json::parse(text).expect("it is JSON"));
+    let mut requested = events().swap_remove(0);
+    let Event::ExecutionRequested(request) = &mut requested else { panic!("the first event is a request") };
+    request.input = pretty;
+    let mut body = Body::default();
+    body.push_events(&tenant, &execution, Sequence(1), std::slice::from_ref(&requested));
+    body.push_events(&tenant, &execution, Sequence(2), &events()[1..]);
+    let record = decode(&body.seal(&header(0))).expect("a whole record");
+    assert_eq!(record.entries.len(), 2);
+    let Entry::Execution(first) = &record.entries[0] else { panic!("events") };
+    assert_eq!(first.parse().expect("events"), [(Sequence(1), requested)]);
+}
+
+#[test]
+fn a_batch_of_many_executions_is_a_fraction_of_its_size() {
+    let (tenant, execution) = identity();
+    let mut body = Body::default();
+    (0..50).for_each(|_| body.push_events(&tenant, &execution, Sequence(1), &events()));
+    let bytes = body.seal(&header(0));
+    assert!(bytes.len() < body.len() / 5, "{} of {}", bytes.len(), body.len());
+}
+
+#[test]
+fn every_flipped_bit_is_noticed() {
+    let (_, bytes) = sample();
+    for bit in 0..bytes.len() * 8 {
+        let mut damaged = bytes.clone();
+        damaged[bit / 8] ^= 1 << (bit % 8);
+        assert!(decode(&damaged).is_err(), "bit {bit}");
+    }
+}
+
+#[test]
+fn every_truncation_and_every_addition_is_noticed() {
+    let (_, bytes) = sample();
+    for length in 0..bytes.len() {
+        let fault = decode(&bytes[..length]).expect_err("it is cut");
+        let short = matches!(fault, RecordFault::Truncated(given) if given == length);
+        assert_eq!(short, length < HEADER_BYTES, "{length}: {fault}");
+    }
+    for extra in [&b"\0"[..], b"\n", b"{}", &bytes] {
+        assert_eq!(decode(&[&bytes, extra].concat()), Err(RecordFault::Checksum));
+    }
+}
+
+/// A record whose checksum is right, whatever it holds.
+fn forged(mut bytes: Vec<u8>) -> Vec<u8> {
+    let checksum = crc32fast::hash(&bytes[8..]);
+    bytes[4..8].copy_from_slice(&checksum.to_be_bytes());
+    bytes
+}
+
+#[test]
+fn a_size_that_would_exhaust_memory_is_refused() {
+    for size in [u32::MAX, u32::try_from(BODY_BYTES_MAX).expect("it fits") + 1] {
+        let (_, mut bytes) = sample();
+        bytes[HEADER_BYTES - 4..HEADER_BYTES].copy_from_slice(&size.to_be_bytes());
+        let fault = decode(&forged(bytes)).expect_err("a bomb");
+        assert!(matches!(&fault, RecordFault::Body(text) if text.contains(&size.to_string())), "{fault}");
+    }
+}
+
+#[test]
+fn a_size_that_is_not_the_bodys_is_refused() {
+    let (body, bytes) = sample();
+    for size in [0, 1, body.len() - 1, body.len() + 1, BODY_BYTES_MAX] {
+        let mut bytes = bytes.clone();
+        let field = u32::try_from(size).expect("it fits").to_be_bytes();
+        bytes[HEADER_BYTES - 4..HEADER_BYTES].copy_from_slice(&field);
+        let fault = decode(&forged(bytes)).expect_err("a wrong size");
+        assert!(matches!(fault, RecordFault::Body(_)), "{size}: {fault}");
+    }
+}
+
+#[test]
+fn a_record_of_another_version_is_foreign() {
+    let (_, mut bytes) = sample();
+    bytes[3] = 2;
+    assert_eq!(decode(&bytes), Err(RecordFault::Foreign));
+}
+
+#[test]
+fn an_entry_that_this_version_does_not_know_is_named() {
+    let mut body = Body::default();
+    body.push(&Entry::EpochStarted { level: 1, writer: "w".to_owned() });
+    let record = decode(&body.seal(&header(0))).expect("a whole record");
+    let unknown = serde_json::to_string(&record.entries[0]).expect("it serialises").replace("epoch", "dynasty");
+    let fault = serde_json::from_str::<Entry>(&unknown).expect_err("an unknown entry");
+    assert!(fault.to_string().contains("dynasty"), "{fault}");
+}
+
+#[test]
+fn events_that_cannot_be_read_are_named_with_their_place() {
+    let (tenant, execution) = identity();
+    let entry = |first, event: &str| ExecutionEvents {
+        tenant: tenant.clone(),
+        execution: execution.clone(),
+        first: Sequence(first),
+        events: vec![Json::parse(event).expect("it is JSON")],
+    };
+    let fault = entry(7, r#"{"task_cloned": {}}"#).parse().expect_err("an unknown event").to_string();
+    assert!(fault.contains("event 7 of execution-1") && fault.contains("task_cloned"), "{fault}");
+    let known = r#"{"task_cancelled":{"task":"/do/0/a"}}"#;
+    assert!(entry(u64::MAX, known).parse().is_ok());
+    for impossible in [0, u64::MAX] {
+        let mut entry = entry(impossible, known);
+        entry.events.push(entry.events[0].clone());
+        let fault = entry.parse().expect_err("no event has such a sequence").to_string();
+        assert!(fault.contains("out of range"), "{fault}");
+    }
+}
+
+#[test]
+fn a_chain_is_followed_from_reign_to_reign() {
+    let mut log = Log::begun();
+    log.append(Epoch(1), &batch_of_events(), Timestamp(2_000));
+    log.append(Epoch(1), &batch_of_events(), Timestamp(2_000));
+    log.append(Epoch(5), &reign(FORMAT_LEVEL), Timestamp(3_000));
+    log.append(Epoch(5), &batch_of_events(), Timestamp(3_000));
+    assert_eq!(log.reader(), log.chain);
+    assert_eq!((log.chain.epoch, log.chain.next_batch), (Epoch(5), 2));
+}
+
+#[test]
+fn a_partitions_time_never_goes_back() {
+    let log = Log::begun();
+    let header = log.chain.next_header(Epoch(1), Timestamp(10));
+    assert_eq!(header.time, Timestamp(1_000), "a clock that went back is not followed");
+    let earlier = Header { time: Timestamp(999), ..log.next() };
+    assert!(matches!(log.refuses(earlier, &batch_of_events()), RecordFault::Chain(text) if text.contains("time")));
+}
+
+#[test]
+fn a_foreign_partition_is_refused() {
+    let log = Log::begun();
+    let foreign = Header { partition: PartitionId(4), ..log.next() };
+    assert!(
+        matches!(log.refuses(foreign, &batch_of_events()), RecordFault::Chain(text) if text.contains("partition 4"))
+    );
+}
+
+#[test]
+fn a_fork_is_refused() {
+    let mut log = Log::begun();
+    let fork = Header { previous: log.chain.hash, ..log.next() };
+    log.append(Epoch(1), &batch_of_events(), Timestamp(2_000));
+    let fork = Header { batch: 2, ..fork };
+    assert!(
+        matches!(log.refuses(fork, &batch_of_events()), RecordFault::Chain(text) if text.contains("predecessor"))
+    );
+}
+
+#[test]
+fn a_hole_and_a_repetition_are_refused() {
+    let mut log = Log::begun();
+    log.append(Epoch(1), &batch_of_events(), Timestamp(2_000));
+    let mut skipping = Chain::start(PartitionId(3));
+    skipping.follow(&log.records[1]).expect_err("its predecessor is missing");
+    for batch in [0, 1, 3] {
+        let fault = log.refuses(Header { batch, ..log.next() }, &batch_of_events());
+        assert!(matches!(fault, RecordFault::Chain(_)), "batch {batch}: {fault}");
+    }
+    let mut again = log.reader();
+    again.follow(&log.records[1]).expect_err("it was followed already");
+}
+
+#[test]
+fn a_reign_begins_with_its_announcement_and_only_there() {
+    let mut log = Log::begun();
+    log.append(Epoch(1), &batch_of_events(), Timestamp(2_000));
+    let unannounced = [(2, 0, false), (2, 2, false), (1, 2, true), (0, 0, true), (2, 1, true)];
+    for (epoch, batch, announced) in unannounced {
+        let header = Header { epoch: Epoch(epoch), batch, ..log.next() };
+        let body = if announced { reign(FORMAT_LEVEL) } else { batch_of_events() };
+        let fault = log.refuses(header, &body);
+        assert!(matches!(fault, RecordFault::Chain(_)), "{epoch} {batch} {announced}: {fault}");
+    }
+    let mut midst = batch_of_events();
+    midst.push(&Entry::EpochStarted { level: FORMAT_LEVEL, writer: "node-2".to_owned() });
+    assert!(matches!(log.refuses(log.next(), &midst), RecordFault::Chain(_)));
+}
+
+#[test]
+fn the_first_record_of_a_log_announces_a_reign() {
+    let start = Chain::start(PartitionId(3));
+    let header = Header { epoch: Epoch(0), ..start.next_header(Epoch(1), Timestamp(1)) };
+    for (header, body) in [
+        (header, batch_of_events()),
+        (header, reign(FORMAT_LEVEL)),
+        (Header { epoch: Epoch(1), ..header }, batch_of_events()),
+    ] {
+        start.clone().follow(&body.seal(&header)).expect_err("nobody reigns yet");
+    }
+}
+
+#[test]
+fn a_higher_format_level_is_refused_by_name() {
+    let log = Log::begun();
+    let header = Header { epoch: Epoch(2), batch: 0, ..log.next() };
+    let fault = log.refuses(header, &reign(FORMAT_LEVEL + 1));
+    assert!(matches!(&fault, RecordFault::Entry(text) if text.contains("format level 2")), "{fault}");
+}
+
+#[test]
+fn the_hash_of_a_history_depends_on_every_event_its_place_and_its_order() {
+    let written: Vec<Json> = events().iter().map(Json::of).collect();
+    let hash = |events: &[&Json], first: u64| {
+        let start = Digest([0; 32]);
+        (first..).map(Sequence).zip(events).fold(start, |hash, (sequence, event)| history_hash(&hash, sequence, event))
+    };
+    let (one, two) = (&written[0], &written[1]);
+    let all = [hash(&[one, two], 1), hash(&[two, one], 1), hash(&[one, two], 2), hash(&[one], 1), hash(&[one, one], 1)];
+    let different: std::collections::BTreeSet<_> = all.iter().collect();
+    assert_eq!(different.len(), all.len());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(256))]
+
+    #[test]
+    fn any_batch_of_events_is_read_as_it_was_written(
+        picks in vec((any::<Index>(), 1_u64..1_000_000, "[A-Za-z0-9_-]{1,64}"), 0..8),
+        partition in any::<u16>(), epoch in any::<u64>(), batch in any::<u64>(), time in any::<i64>(),
+    ) {
+        let all = events();
+        let tenant = Tenant::default_tenant();
+        let mut body = Body::default();
+        let mut expected = Vec::new();
+        for (pick, first, id) in &picks {
+            let execution = ExecutionId::parse(id).expect("a name");
+            let some = &all[pick.index(all.len())..];
+            body.push_events(&tenant, &execution, Sequence(*first), some);
+            expected.push((execution, *first, some.to_vec()));
+        }
+        let header = Header {
+            partition: PartitionId(partition), epoch: Epoch(epoch), batch,
+            time: Timestamp(time), previous: Digest::of(&time.to_be_bytes()),
+        };
+        let record = decode(&body.seal(&header)).expect("a whole record");
+        prop_assert_eq!(record.header, header);
+        let mut read = Vec::new();
+        for entry in &record.entries {
+            let Entry::Execution(entry) = entry else { return Err(TestCaseError::fail("no reign was announced")) };
+            let events = entry.parse().expect("events").into_iter().map(|(_, event)| event);
+            read.push((entry.execution.clone(), entry.first.0, events.collect::<Vec<_>>()));
+        }
+        prop_assert_eq!(read, expected);
+    }
+
+    #[test]
+    fn damage_of_several_bytes_is_noticed(damage in vec((any::<Index>(), 1_u8..), 1..4)) {
+        let (_, bytes) = sample();
+        let mut damaged = bytes.clone();
+        for (place, mask) in damage {
+            damaged[place.index(bytes.len())] ^= mask;
+        }
+        if damaged != bytes {
+            prop_assert!(decode(&damaged).is_err());
+        }
+    }
+
+    #[test]
+    fn no_bytes_make_it_panic(bytes in vec(any::<u8>(), 0..300)) {
+        let _ = decode(&bytes);
+        let mut like_a_record = b"EVF\x01".to_vec();
+        like_a_record.extend(bytes);
+        let _ = decode(&like_a_record);
+        if like_a_record.len() >= HEADER_BYTES {
+            let _ = Chain::start(PartitionId(0)).follow(&forged(like_a_record));
+        }
+    }
+
+    #[test]
+    fn no_body_with_a_right_checksum_makes_it_panic(damage in vec((any::<Index>(), any::<u8>()), 1..6)) {
+        let (_, mut bytes) = sample();
+        for (place, byte) in damage {
+            let place = 8 + place.index(bytes.len() - 8);
+            bytes[place] = byte;
+        }
+        if let Ok(record) = decode(&forged(bytes)) {
+            for entry in &record.entries {
+                if let Entry::Execution(entry) = entry {
+                    let _ = entry.parse();
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! The inbound ports' suites against the engine, over memory and over SQLite.
+
+mod support;
+
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use eventflow_adapter_memory::{Faults, When};
+use eventflow_adapter_system::SystemClock;
+use eventflow_contracts::inbound::EngineFixture;
+use eventflow_engine::{Engine, Node};
+use eventflow_ports::inbound::{Executions, System, Tasks, Workflows};
+use support::World;
+
+struct Fixture {
+    world: World,
+    living: Mutex<Option<(Arc<Engine>, Faults)>>,
+}
+
+impl Fixture {
+    async fn on(world: World) -> Self {
+        let faults = Faults::new();
+        let engine = world.live(&faults).await.expect("it starts");
+        Self {
+            world,
+            living: Mutex::new(Some((Arc::new(engine), faults))),
+        }
+    }
+
+    fn engine(&self) -> Arc<Engine> {
+        let living = self.living.lock().unwrap();
+        living
+            .as_ref()
+            .expect("between two lives nobody asks")
+            .0
+            .clone()
+    }
+}
+
+#[async_trait]
+impl EngineFixture for Fixture {
+    fn executions(&self) -> Arc<dyn Executions> {
+        self.engine()
+    }
+
+    fn workflows(&self) -> Arc<dyn Workflows> {
+        self.engine().definitions()
+    }
+
+    fn tasks(&self) -> Arc<dyn Tasks> {
+        self.engine()
+    }
+
+    fn system(&self) -> Arc<dyn System> {
+        let metrics = || "# TYPE eventflow_up gauge\neventflow_up 1\n".to_owned();
+        Arc::new(Node::new(self.engine(), metrics))
+    }
+
+    async fn restart(&self) {
+        self.engine().abort();
+        let faults = Faults::new();
+        self.living.lock().unwrap().take();
+        let engine = self.world.live(&faults).await.expect("it starts again");
+        *self.living.lock().unwrap() = Some((Arc::new(engine), faults));
+    }
+
+    async fn cut_off(&self) {
+        let living = self.living.lock().unwrap();
+        let faults = &living.as_ref().expect("it lives").1;
+        faults.fail_at(faults.calls() + 1, When::Before);
+    }
+}
+
+async fn memory() -> Fixture {
+    Fixture::on(World::memory(Arc::new(SystemClock))).await
+}
+
+async fn sqlite() -> Fixture {
+    Fixture::on(World::sqlite(Arc::new(SystemClock))).await
+}
+
+eventflow_contracts::executions_contract!(executions_on_memory, memory);
+eventflow_contracts::workflows_contract!(workflows_on_memory, memory);
+eventflow_contracts::tasks_contract!(tasks_on_memory, memory);
+eventflow_contracts::system_contract!(system_on_memory, memory);
+eventflow_contracts::executions_contract!(executions_on_sqlite, sqlite);
+eventflow_contracts::workflows_contract!(workflows_on_sqlite, sqlite);
+eventflow_contracts::tasks_contract!(tasks_on_sqlite, sqlite);
+eventflow_contracts::system_contract!(system_on_sqlite, sqlite);

@@ -1,0 +1,328 @@
+//! Every port call of a run fails once before and once after it took effect, and the process dies there: after a
+//! restart the same execution comes to the same end (DESIGN section 12.6).
+
+mod support;
+
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use eventflow_adapter_memory::{Faults, ManualClock, Script, When};
+use eventflow_domain::{
+    AgentName, Capability, ExecutionId, Json, Problem, Tenant, error::ErrorKind,
+};
+use eventflow_engine::Engine;
+use eventflow_ports::{
+    Clock,
+    inbound::{
+        ExecutionView, Executions, LeaseRequest, LeasedTask, Refusal, ResultOutcome,
+        StartExecution, TaskFailure, TaskResult, TaskVerdict, Tasks, WorkflowRef,
+    },
+};
+use serde_json::json;
+use support::{World, manual_clock};
+
+/// A run that has not come to its end by then never will.
+const PATIENCE: Duration = Duration::from_secs(30);
+const CAPABILITIES: [&str; 6] = ["charge", "ship", "flaky", "fetch", "summarise", "merge"];
+const INVENTORY: &str = "http://inventory/stock";
+
+struct Scenario {
+    name: &'static str,
+    document: &'static str,
+    input: serde_json::Value,
+}
+
+fn scenarios() -> [Scenario; 4] {
+    [
+        Scenario {
+            name: "order",
+            document: include_str!("../../../fixtures/workflows/order.yaml"),
+            input: json!({"orderId": "o-1", "amount": 42, "inventoryUrl": INVENTORY}),
+        },
+        Scenario {
+            name: "clear-failure",
+            document: include_str!("../../../fixtures/workflows/clear-failure.yaml"),
+            input: json!({"amount": 42}),
+        },
+        Scenario {
+            name: "retrying",
+            document: include_str!("../../../fixtures/workflows/retrying.yaml"),
+            // Beyond what stays inline, so that blobs are stored and loaded as well.
+            input: json!({"text": "x".repeat(70_000)}),
+        },
+        Scenario {
+            name: "n-shape",
+            document: include_str!("../../../fixtures/workflows/n-shape.json"),
+            input: json!({"left": "l", "right": "r", "reader": "Ada"}),
+        },
+    ]
+}
+
+/// What must be the same whatever crashed.
+#[derive(Debug, PartialEq, Eq)]
+struct End {
+    status: &'static str,
+    output: Option<Json>,
+    error: Option<Problem>,
+    tasks: Vec<(String, &'static str, Option<Json>)>,
+}
+
+impl From<ExecutionView> for End {
+    fn from(view: ExecutionView) -> Self {
+        let task = |task: eventflow_ports::inbound::TaskView| {
+            (
+                task.reference.to_string(),
+                task.status.as_str(),
+                task.output,
+            )
+        };
+        Self {
+            status: view.status.as_str(),
+            output: view.output,
+            error: view.error,
+            tasks: view.tasks.into_iter().map(task).collect(),
+        }
+    }
+}
+
+/// One execution driven to its end through any number of the engine's lives.
+struct Run<'a> {
+    scenario: &'a Scenario,
+    world: World,
+    clock: Arc<ManualClock>,
+    engine: Option<Engine>,
+    faults: Faults,
+    lives: usize,
+    /// Leased and not yet answered for good.
+    held: Vec<LeasedTask>,
+}
+
+impl<'a> Run<'a> {
+    fn new(scenario: &'a Scenario, on_sqlite: bool, faults: Faults) -> Self {
+        let clock = manual_clock();
+        let world = if on_sqlite {
+            World::sqlite(clock.clone())
+        } else {
+            World::memory(clock.clone())
+        };
+        world
+            .http
+            .on(INVENTORY, Script::respond(200, r#"{"inStock": true}"#));
+        Self {
+            scenario,
+            world,
+            clock,
+            engine: None,
+            faults,
+            lives: 0,
+            held: Vec::new(),
+        }
+    }
+
+    async fn to_the_end(mut self) -> End {
+        let began = Instant::now();
+        loop {
+            assert!(
+                began.elapsed() < PATIENCE,
+                "{}: no end after {} lives",
+                self.scenario.name,
+                self.lives
+            );
+            self.revive().await;
+            if let Some(view) = self.turn().await {
+                return view.into();
+            }
+        }
+    }
+
+    /// Makes sure that an engine lives: another one where the last has crashed.
+    async fn revive(&mut self) {
+        if self.engine.is_some() && !self.faults.tripped() {
+            return;
+        }
+        while self.engine.is_none() || self.faults.tripped() {
+            self.engine = None;
+            if self.lives > 0 {
+                self.faults = Faults::new();
+            }
+            self.lives += 1;
+            match self.world.live(&self.faults).await {
+                Ok(engine) => self.engine = Some(engine),
+                Err(error) => assert!(self.faults.tripped(), "{}: {error}", self.scenario.name),
+            }
+        }
+    }
+
+    /// Starts (again and again, which is harmless), performs what there is, and looks whether it has ended.
+    async fn turn(&mut self) -> Option<ExecutionView> {
+        let engine = self.engine.as_ref().expect("revived");
+        let tripped = self.faults.clone();
+        let life = async {
+            let document =
+                eventflow_dsl::parse(self.scenario.document).expect("a fixture can be read");
+            let started = engine.start(start(document, &self.scenario.input)).await;
+            let started = answered(started)?;
+            if started.view.status.is_ended() {
+                return Ok(Some(started.view));
+            }
+            self.held
+                .extend(answered(engine.lease(&tenant(), lease()).await)?);
+            let results = self.held.iter().map(perform).collect();
+            let outcomes = engine.results(&tenant(), results).await;
+            let mut outcomes = outcomes.into_iter();
+            self.held.retain(|task| match outcomes.next() {
+                Some(ResultOutcome::Accepted) => false,
+                Some(ResultOutcome::Refused(
+                    Refusal::Unavailable { .. } | Refusal::Busy { .. },
+                )) => true,
+                other => panic!(
+                    "{}: the result of {task:?} got {other:?}",
+                    self.scenario.name
+                ),
+            });
+            Ok::<_, Gone>(None)
+        };
+        tokio::select! {
+            () = tripped.tripped_wait() => None,
+            outcome = life => {
+                if let Ok(Some(view)) = outcome {
+                    return Some(view);
+                }
+                // Let everything that is ready happen, then let time pass to whatever waits for it.
+                tokio::time::sleep(Duration::from_millis(3)).await;
+                if let Some(next) = self.clock.next_sleeper() {
+                    self.clock.set(next.max(self.clock.now()));
+                }
+                None
+            }
+        }
+    }
+}
+
+/// The engine did not answer: it has crashed, or will have in a moment.
+struct Gone;
+
+fn answered<T>(answer: Result<T, Refusal>) -> Result<T, Gone> {
+    match answer {
+        Ok(answer) => Ok(answer),
+        Err(Refusal::Unavailable { .. }) => Err(Gone),
+        Err(refusal) => panic!("refused: {refusal}"),
+    }
+}
+
+fn tenant() -> Tenant {
+    Tenant::default_tenant()
+}
+
+fn start(document: Json, input: &serde_json::Value) -> StartExecution {
+    StartExecution {
+        tenant: tenant(),
+        workflow: WorkflowRef::Inline(document),
+        input: Json::of(input),
+        execution: Some(ExecutionId::parse("the-one").expect("a name")),
+        idempotency_key: None,
+        correlation: None,
+        labels: BTreeMap::new(),
+        traceparent: None,
+    }
+}
+
+fn lease() -> LeaseRequest {
+    LeaseRequest {
+        agent: AgentName::parse("agent").expect("a name"),
+        capabilities: CAPABILITIES
+            .map(|name| Capability::parse(name).expect("a name"))
+            .into(),
+        max: 10,
+        wait: Duration::from_millis(2),
+        lease_for: None,
+    }
+}
+
+/// The same answer to the same attempt, always: `flaky` fails twice, everything else says what it was given.
+fn perform(task: &LeasedTask) -> TaskResult {
+    let verdict = if task.capability.as_str() == "flaky" && task.attempt.0 <= 2 {
+        let error = Problem::new(
+            ErrorKind::Runtime,
+            "Flaky",
+            format!("attempt {} fails", task.attempt),
+        );
+        TaskVerdict::Fail(TaskFailure {
+            error,
+            retryable: true,
+            retry_after: None,
+        })
+    } else {
+        let answer = json!({
+            "by": task.capability.as_str(),
+            "text": format!("{} of {}", task.task, task.input.as_str().len()),
+            "summary": "short",
+        });
+        TaskVerdict::Complete(Json::of(&answer))
+    };
+    TaskResult {
+        token: task.token.clone(),
+        verdict,
+    }
+}
+
+async fn crash_everywhere(scenario: &Scenario, on_sqlite: bool) {
+    let store = if on_sqlite { "SQLite" } else { "memory" };
+    let counting = Faults::new();
+    let undisturbed = Run::new(scenario, on_sqlite, counting.clone())
+        .to_the_end()
+        .await;
+    let calls = counting.calls();
+    println!("{} on {store}: N = {calls}", scenario.name);
+    for ((port, method), count) in counting.counts() {
+        println!("  {port}::{method} {count}");
+    }
+    let mut crashes = BTreeMap::new();
+    for call in 1..=calls {
+        for when in [When::Before, When::After] {
+            let faults = Faults::new();
+            faults.fail_at(call, when);
+            let end = Run::new(scenario, on_sqlite, faults.clone())
+                .to_the_end()
+                .await;
+            assert_eq!(
+                end,
+                undisturbed,
+                "{} on {store}, call {call} {when:?}: {:?}",
+                scenario.name,
+                faults.hit()
+            );
+            if let Some((port, _)) = faults.hit() {
+                *crashes.entry(port).or_insert(0) += 1;
+            }
+        }
+    }
+    let total: usize = crashes.values().sum();
+    println!("  {total} crashes survived: {crashes:?}");
+    assert!(total > 0, "nothing crashed");
+}
+
+macro_rules! crash_everywhere {
+    ($($name:ident: $index:literal on_sqlite $on_sqlite:literal),+ $(,)?) => {
+        $(
+            #[tokio::test]
+            async fn $name() {
+                crash_everywhere(&scenarios()[$index], $on_sqlite).await;
+            }
+        )+
+    };
+}
+
+crash_everywhere!(
+    order_on_memory: 0 on_sqlite false,
+    clear_failure_on_memory: 1 on_sqlite false,
+    retrying_on_memory: 2 on_sqlite false,
+    n_shape_on_memory: 3 on_sqlite false,
+    order_on_sqlite: 0 on_sqlite true,
+    clear_failure_on_sqlite: 1 on_sqlite true,
+    retrying_on_sqlite: 2 on_sqlite true,
+    n_shape_on_sqlite: 3 on_sqlite true,
+);

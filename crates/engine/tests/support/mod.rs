@@ -1,0 +1,145 @@
+//! Stores that outlive an engine, and engines on them that can be made to crash.
+
+#![allow(dead_code, reason = "each test binary uses its part")]
+
+use std::{sync::Arc, time::Duration};
+
+use eventflow_adapter_memory::{
+    Faults, ManualClock, MemoryBlobStore, MemoryDefinitionStore, MemoryEventPublisher,
+    MemoryJournal, MemoryKeyStore, MemoryTaskQueue, MemoryView, ScriptedHttpClient, SequentialIds,
+};
+use eventflow_adapter_sqlite::SqliteStore;
+use eventflow_engine::{Backend, Config, Engine, StartError};
+use eventflow_ports::{
+    BlobStore, Clock, DefinitionStore, EventPublisher, HttpClient, Ids, Journal, KeyStore,
+    TaskQueue, View,
+};
+
+/// What survives a crash of the engine.
+#[derive(Clone)]
+pub enum Stores {
+    /// Everything in this process' memory, beside the engine.
+    Memory(Arc<MemoryStores>),
+    /// A directory of SQLite files, closed and opened again with each engine.
+    Sqlite(Arc<tempfile::TempDir>),
+}
+
+/// The memory adapters.
+#[derive(Default)]
+pub struct MemoryStores {
+    pub journal: MemoryJournal,
+    pub view: MemoryView,
+    pub definitions: MemoryDefinitionStore,
+    pub blobs: MemoryBlobStore,
+    pub keys: MemoryKeyStore,
+}
+
+/// The rest of an engine's world, the same for all of its lives.
+#[derive(Clone)]
+pub struct World {
+    pub stores: Stores,
+    pub clock: Arc<dyn Clock>,
+    pub http: ScriptedHttpClient,
+    pub publisher: MemoryEventPublisher,
+    pub ids: Arc<SequentialIds>,
+    pub partitions: u16,
+}
+
+impl World {
+    pub fn new(stores: Stores, clock: Arc<dyn Clock>) -> Self {
+        Self {
+            stores,
+            clock,
+            http: ScriptedHttpClient::default(),
+            publisher: MemoryEventPublisher::default(),
+            ids: Arc::default(),
+            partitions: 1,
+        }
+    }
+
+    pub fn memory(clock: Arc<dyn Clock>) -> Self {
+        Self::new(Stores::Memory(Arc::default()), clock)
+    }
+
+    pub fn sqlite(clock: Arc<dyn Clock>) -> Self {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        Self::new(Stores::Sqlite(Arc::new(directory)), clock)
+    }
+
+    /// A life of the engine, whose port calls go through `faults`.
+    pub async fn live(&self, faults: &Faults) -> Result<Engine, StartError> {
+        let config = Config {
+            partitions: self.partitions,
+            ..Config::default()
+        };
+        Engine::start(self.backend(faults).await, config).await
+    }
+
+    async fn backend(&self, faults: &Faults) -> Backend {
+        let (journal, view, definitions, blobs, keys): Parts = match &self.stores {
+            Stores::Memory(stores) => (
+                Arc::new(stores.journal.clone()),
+                Arc::new(stores.view.clone()),
+                Arc::new(stores.definitions.clone()),
+                Arc::new(stores.blobs.clone()),
+                Arc::new(stores.keys.clone()),
+            ),
+            Stores::Sqlite(directory) => {
+                let store = open(directory.path(), self.partitions).await;
+                (
+                    store.journal(),
+                    store.view(),
+                    store.definitions(),
+                    store.blobs(),
+                    store.keys(),
+                )
+            }
+        };
+        let queue: Arc<dyn TaskQueue> = Arc::new(MemoryTaskQueue::default());
+        let http: Arc<dyn HttpClient> = Arc::new(self.http.clone());
+        let publisher: Arc<dyn EventPublisher> = Arc::new(self.publisher.clone());
+        let ids: Arc<dyn Ids> = self.ids.clone();
+        Backend {
+            name: "test",
+            journal: faults.wrap(journal),
+            view: faults.wrap(view),
+            queue: faults.wrap(queue),
+            definitions: faults.wrap(definitions),
+            blobs: faults.wrap(blobs),
+            keys: faults.wrap(keys),
+            http: faults.wrap(http),
+            publisher: Some(faults.wrap(publisher)),
+            clock: faults.wrap(self.clock.clone()),
+            ids: faults.wrap(ids),
+        }
+    }
+}
+
+type Parts = (
+    Arc<dyn Journal>,
+    Arc<dyn View>,
+    Arc<dyn DefinitionStore>,
+    Arc<dyn BlobStore>,
+    Arc<dyn KeyStore>,
+);
+
+/// Opens a store whose last owner may still be letting go of it.
+async fn open(directory: &std::path::Path, partitions: u16) -> SqliteStore {
+    for _ in 0..1_000 {
+        let path = directory.join("store");
+        let opened = tokio::task::spawn_blocking(move || SqliteStore::open(path, partitions)).await;
+        match opened.expect("opening does not panic") {
+            Ok(store) => return store,
+            Err(eventflow_adapter_sqlite::OpenError::Locked { .. }) => {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            Err(error) => panic!("the store cannot be opened: {error}"),
+        }
+    }
+    panic!("the store was not released within five seconds")
+}
+
+/// A clock that the test moves.
+pub fn manual_clock() -> Arc<ManualClock> {
+    Arc::new(ManualClock::default())
+}

@@ -1,0 +1,54 @@
+# Everything a person does here. `just` lists it; `just ci` is exactly what runs on every change.
+
+set positional-arguments
+
+[private]
+default:
+    @just --list --unsorted
+
+# run the service on its embedded default
+run *args:
+    cargo run --release -- "$@"
+
+# every test, real NATS servers included
+test *args:
+    cargo test --workspace "$@"
+
+# what runs on every change: format, lints, docs, packages, tests
+ci:
+    bash .ci/run
+
+fmt:
+    cargo fmt --all
+
+lint:
+    cargo clippy --workspace --all-targets -- -D warnings
+
+doc:
+    RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
+
+# licences, sources and bans of every package
+deny:
+    cargo deny --all-features check bans licenses sources
+
+# the speed of the service as it is built here, against the table in the README
+bench *args:
+    cargo build --release -p event-flow-workflow-execution -p eventflow
+    target/release/eventflow bench --embedded "$@"
+
+# every row of the README's table
+bench-table:
+    cargo build --release -p event-flow-workflow-execution -p eventflow
+    bash tests/bench-table.sh
+
+# kills the service under load so many times and checks everything that it acknowledged
+kill-test kills="200":
+    EVENTFLOW_KILLS={{kills}} cargo test --release -p eventflow-tests --test kill -- --nocapture
+
+# fails every port call of four workflows before and after it took effect
+crash-everywhere:
+    cargo test --release -p eventflow-engine --test crash_everywhere -- --nocapture
+
+# what the NATS journal can take, single server
+bench-journal:
+    cargo run --release -p eventflow-adapter-nats --example journal_bench
