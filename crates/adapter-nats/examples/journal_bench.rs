@@ -12,7 +12,7 @@ use bytes::Bytes;
 use eventflow_adapter_nats::{JournalConfig, NatsJournal};
 use eventflow_domain::{PartitionId, Position};
 use eventflow_nats_server::{NatsCluster, NatsServer, Options};
-use eventflow_ports::Journal;
+use eventflow_ports::{Journal, ReadLimit};
 
 const P: PartitionId = PartitionId(0);
 
@@ -22,7 +22,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .nth(1)
         .map_or(Ok(3), |seconds| seconds.parse())?;
     let of = Duration::from_secs(seconds);
-    println!("store      record  in flight  records/s   MB/s  p50 ms  p99 ms");
+    println!("store      record  in flight  records/s   MiB/s  p50 ms  p99 ms  replay, MiB/s");
     let server = NatsServer::start(Options { sync_always: false });
     bench("R1", &[server.url()], 1, of).await?;
     drop(server);
@@ -40,7 +40,7 @@ async fn bench(
     of: Duration,
 ) -> Result<(), Box<dyn Error>> {
     let client = async_nats::connect(urls).await?;
-    for kib in [8, 64] {
+    for kib in [8_usize, 64] {
         for in_flight in [1, 4] {
             let config = JournalConfig {
                 prefix: format!("bench-{kib}-{in_flight}"),
@@ -50,12 +50,16 @@ async fn bench(
             };
             let journal = NatsJournal::open(&client, config).await?;
             let (each, took) = appends(&journal, kib * 1024, in_flight, of).await?;
-            let per_second = each.len() as f64 / took.as_secs_f64();
+            let records = f64::from(u32::try_from(each.len())?);
+            let mib = records * f64::from(u32::try_from(kib)?) / 1024.0;
+            let replay = replay(&journal).await?;
             println!(
-                "{store:9} {kib:3} KiB {in_flight:10} {per_second:10.0} {:6.1} {:7.2} {:7.2}",
-                per_second * kib as f64 / 1024.0,
-                quantile(&each, 0.50),
-                quantile(&each, 0.99),
+                "{store:10} {kib:2} KiB {in_flight:10} {:10.0} {:7.1} {:7.2} {:7.2} {:14.1}",
+                records / took.as_secs_f64(),
+                mib / took.as_secs_f64(),
+                percentile(&each, 50),
+                percentile(&each, 99),
+                mib / replay.as_secs_f64(),
             );
         }
     }
@@ -99,10 +103,19 @@ async fn appends(
     Ok((each, took))
 }
 
+/// How long it takes to read everything back.
+async fn replay(journal: &NatsJournal) -> Result<Duration, Box<dyn Error>> {
+    let start = Instant::now();
+    let mut last = Position(0);
+    while let Some(entry) = journal.read(P, last, ReadLimit::REPLAY).await?.pop() {
+        last = entry.position;
+    }
+    Ok(start.elapsed())
+}
+
 /// In milliseconds, of sorted durations.
-fn quantile(sorted: &[Duration], quantile: f64) -> f64 {
-    let index = (sorted.len() as f64 * quantile) as usize;
+fn percentile(sorted: &[Duration], percent: usize) -> f64 {
     sorted
-        .get(index.min(sorted.len().saturating_sub(1)))
+        .get(sorted.len() * percent / 100)
         .map_or(0.0, |duration| duration.as_secs_f64() * 1000.0)
 }

@@ -1,4 +1,4 @@
-//! EventFlow's ports on NATS `JetStream` (server 2.15 or newer): so far the journal.
+//! The outside of the engine on NATS `JetStream` (server 2.15 or newer): so far the journal.
 //!
 //! The caller connects; an adapter is opened on the client and checks at once that the server holds what it needs:
 //!

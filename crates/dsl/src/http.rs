@@ -2,7 +2,6 @@
 
 use eventflow_domain::expression::Template;
 use eventflow_domain::plan::{HttpOutput, HttpTemplate, Performer};
-use serde_json::Value;
 
 use crate::{
     fault::Faults,
@@ -94,17 +93,16 @@ fn url(site: &Site<'_>, values: &mut dyn Values, faults: &mut Faults) -> Option<
     Some(template)
 }
 
-/// An object of texts, or an expression that yields one.
+/// An object of texts, or what yields one.
 fn texts(site: &Site<'_>, values: &mut dyn Values, faults: &mut Faults) -> Option<Template> {
-    let computed = site.value.as_str().is_some_and(|text| text.contains("${"));
-    if !computed && !property::object(site, faults) {
+    if !site.value.is_string() && !property::object(site, faults) {
         return None;
     }
     for (_, value) in site.properties() {
         property::text(&value, faults);
     }
     let template = values.value(site, faults)?;
-    if let (Value::String(_), Template::Literal(_) | Template::Text(_)) = (site.value, &template) {
+    if site.value.is_string() && !matches!(template, Template::Expression(_)) {
         faults.at(
             site,
             "must be an object of strings, or an expression that yields one",

@@ -281,10 +281,7 @@ default/test:1.0.0 timeout 86400000 ms
 "##);
 }
 
-#[test]
-fn all_faults_of_a_document_are_named_at_once() {
-    insta::assert_snapshot!(faults(
-        r#"
+const EVERYTHING_WRONG: &str = r#"
 document: {dsl: 1.1.0, namespace: -bad, version: 1.0, titel: Order}
 input: {schema: {format: json, document: {}}, from: '.a['}
 schedule: {cron: '0 0 * * *'}
@@ -334,9 +331,11 @@ do:
     b: {set: {x: 1}}
   - {}
   - "new\nline": {set: {x: 1}}
-"#
-    )
-    .join("\n"), @r##"
+"#;
+
+#[test]
+fn all_faults_of_a_document_are_named_at_once() {
+    insta::assert_snapshot!(faults(EVERYTHING_WRONG).join("\n"), @r##"
 /schedule: `schedule` is not executed yet: remove it
 /outptu: there is no property `outptu` here; did you mean `output`?
 /document/titel: there is no property `titel` here; did you mean `title`?

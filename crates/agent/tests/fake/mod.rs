@@ -26,46 +26,46 @@ use tokio::{net::TcpListener, sync::Notify};
 
 /// What an agent said last of a task.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Said {
+pub(crate) enum Said {
     Complete(Value),
     Fail(Box<FailBody>),
 }
 
 #[derive(Default)]
-pub struct Book {
+pub(crate) struct Book {
     queue: VecDeque<LeasedTask>,
     /// Results by token, those that were taken.
-    pub said: HashMap<String, Said>,
+    pub(crate) said: HashMap<String, Said>,
     /// Results in all, those that were refused included.
-    pub deliveries: usize,
+    pub(crate) deliveries: usize,
     /// The largest batch.
-    pub batch_max: usize,
-    pub single_requests: usize,
-    pub leases: Vec<LeaseBody>,
-    pub heartbeats: Vec<(String, Instant, Option<Value>)>,
+    pub(crate) batch_max: usize,
+    pub(crate) single_requests: usize,
+    pub(crate) leases: Vec<LeaseBody>,
+    pub(crate) heartbeats: Vec<(String, Instant, Option<Value>)>,
     /// Tasks that the agent is to stop.
-    pub cancelled: Vec<String>,
+    pub(crate) cancelled: Vec<String>,
     /// So many of the next requests with results are answered so.
-    pub refuse_results: (usize, u16),
+    pub(crate) refuse_results: (usize, u16),
     /// Whether those were written down all the same, as when an answer is lost.
-    pub refuse_after_writing: bool,
+    pub(crate) refuse_after_writing: bool,
     /// Leases are answered so.
-    pub refuse_leases: Option<u16>,
+    pub(crate) refuse_leases: Option<u16>,
     /// Outputs that can never be taken.
-    pub unusable: Option<Value>,
+    pub(crate) unusable: Option<Value>,
     /// Results of these tokens are answered 409.
-    pub contradicted: Vec<String>,
+    pub(crate) contradicted: Vec<String>,
 }
 
 #[derive(Clone, Default)]
-pub struct Fake {
+pub(crate) struct Fake {
     book: Arc<Mutex<Book>>,
     changed: Arc<Notify>,
 }
 
 impl Fake {
     /// Starts to listen; gives the URL as well.
-    pub async fn start() -> (Self, String) {
+    pub(crate) async fn start() -> (Self, String) {
         let fake = Self::default();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
@@ -79,24 +79,24 @@ impl Fake {
         (fake, url)
     }
 
-    pub fn book(&self) -> MutexGuard<'_, Book> {
+    pub(crate) fn book(&self) -> MutexGuard<'_, Book> {
         self.book.lock().unwrap()
     }
 
     /// Queues tasks of the capability `work`, with tokens from `t0` on and their number as input.
-    pub fn offer(&self, count: usize) {
-        let tasks = (0..count).map(|number| task(number, json!({ "n": number })));
+    pub(crate) fn offer(&self, count: usize) {
+        let tasks = (0..count).map(|number| task(number, &json!({ "n": number })));
         self.book().queue.extend(tasks);
         self.changed.notify_waiters();
     }
 
     /// Waits until so many tasks have a result.
-    pub async fn finished(&self, count: usize) {
+    pub(crate) async fn finished(&self, count: usize) {
         self.until(|book| book.said.len() >= count).await;
     }
 
     /// Waits for something to be so, for half a minute: the machine may be busy.
-    pub async fn until(&self, so: impl Fn(&Book) -> bool) {
+    pub(crate) async fn until(&self, so: impl Fn(&Book) -> bool) {
         let begun = Instant::now();
         while !so(&self.book()) {
             assert!(begun.elapsed() < Duration::from_secs(30), "waited in vain");
@@ -139,7 +139,7 @@ impl Fake {
             problem: None,
         };
         if let Some(heartbeat) = &item.heartbeat {
-            let progress = heartbeat.progress.as_ref().map(|json| json.to_value());
+            let progress = heartbeat.progress.as_ref().map(eventflow_domain::Json::to_value);
             let cancelled = book.cancelled.contains(&token);
             book.heartbeats.push((token, Instant::now(), progress));
             answer.heartbeat = Some(HeartbeatAnswer {
@@ -176,7 +176,7 @@ impl Fake {
     }
 }
 
-fn task(number: usize, input: Value) -> LeasedTask {
+fn task(number: usize, input: &Value) -> LeasedTask {
     serde_json::from_value(json!({
         "token": format!("t{number}"),
         "executionId": format!("e{number}"),
@@ -272,4 +272,4 @@ fn single(fake: &Fake, item: &ResultItem) -> Response {
 }
 
 /// The default lease, as a span of the protocol.
-pub const MINUTE: DurationMs = DurationMs::from_secs(60);
+pub(crate) const MINUTE: DurationMs = DurationMs::from_secs(60);

@@ -2,10 +2,13 @@
 
 mod dataflow;
 mod decide;
+mod golden;
 mod graph;
 mod laws;
 mod record;
+mod scenarios;
 mod sequence;
 mod situations;
 mod support;
 mod timing;
+mod transitions;

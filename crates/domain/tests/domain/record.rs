@@ -351,7 +351,7 @@ fn the_hash_of_a_history_depends_on_every_event_its_place_and_its_order() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(256))]
+    #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn any_batch_of_events_is_read_as_it_was_written(

@@ -1,11 +1,9 @@
 //! Commands that talk to a service, against the real HTTP API over the engine in memory.
 
-mod support;
-
 use std::process::{Child, Stdio};
 
+use crate::support::{Service, eventflow, file, path};
 use serde_json::{Value, json};
-use support::{Service, eventflow, file, path};
 
 const GREET: &str = "\
 document: {dsl: 1.0.3, namespace: shop, name: greet, version: 1.0.0}

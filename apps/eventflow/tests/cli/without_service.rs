@@ -1,9 +1,7 @@
 //! Commands that need no service: run, validate, completions; and what is said where one is missing.
 
-mod support;
-
+use crate::support::{Said, eventflow, file, path, run};
 use serde_json::{Value, json};
-use support::{eventflow, file, path, run};
 
 const GREET: &str = "\
 document: {dsl: 1.0.3, namespace: default, name: greet, version: 1.0.0}
@@ -171,6 +169,6 @@ fn a_reader_that_goes_away_ends_it_quietly() {
         .spawn()
         .unwrap();
     drop(child.stdout.take());
-    let said = support::Said::of(child.wait_with_output().unwrap());
+    let said = Said::of(child.wait_with_output().unwrap());
     assert!(!said.err.contains("panicked"), "{}", said.err);
 }

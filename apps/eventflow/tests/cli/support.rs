@@ -17,14 +17,14 @@ use serde_json::Value;
 use tokio::{net::TcpListener, sync::oneshot};
 
 /// A service in memory with the real HTTP API on a real port.
-pub struct Service {
-    pub url: String,
+pub(crate) struct Service {
+    pub(crate) url: String,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<std::thread::JoinHandle<()>>,
 }
 
 impl Service {
-    pub fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let (ready, is_ready) = std::sync::mpsc::channel();
         let (stop, stopped) = oneshot::channel();
         let thread = std::thread::spawn(move || {
@@ -53,7 +53,7 @@ impl Service {
     }
 
     /// Runs the command line against this service.
-    pub fn run(&self, arguments: &[&str]) -> Said {
+    pub(crate) fn run(&self, arguments: &[&str]) -> Said {
         Said::of(
             eventflow(arguments)
                 .env("EVENTFLOW_SERVER", &self.url)
@@ -89,7 +89,7 @@ fn backend() -> Backend {
 }
 
 /// The command line as a person without a terminal starts it.
-pub fn eventflow(arguments: &[&str]) -> Command {
+pub(crate) fn eventflow(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_eventflow"));
     command
         .args(arguments)
@@ -100,20 +100,20 @@ pub fn eventflow(arguments: &[&str]) -> Command {
 }
 
 /// Runs it without a service.
-pub fn run(arguments: &[&str]) -> Said {
+pub(crate) fn run(arguments: &[&str]) -> Said {
     Said::of(eventflow(arguments).output().unwrap())
 }
 
 /// What it said and how it ended.
 #[derive(Debug)]
-pub struct Said {
-    pub code: Option<i32>,
-    pub out: String,
-    pub err: String,
+pub(crate) struct Said {
+    pub(crate) code: Option<i32>,
+    pub(crate) out: String,
+    pub(crate) err: String,
 }
 
 impl Said {
-    pub fn of(output: Output) -> Self {
+    pub(crate) fn of(output: Output) -> Self {
         Self {
             code: output.status.code(),
             out: String::from_utf8(output.stdout).unwrap(),
@@ -123,7 +123,7 @@ impl Said {
 
     /// It ended with this code; all it said is shown where it did not.
     #[track_caller]
-    pub fn exits(self, code: i32) -> Self {
+    pub(crate) fn exits(self, code: i32) -> Self {
         assert_eq!(
             self.code,
             Some(code),
@@ -135,19 +135,19 @@ impl Said {
     }
 
     #[track_caller]
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error}: {}", self.out))
     }
 }
 
 /// A document in a file of its own.
-pub fn file(text: &str) -> tempfile::NamedTempFile {
+pub(crate) fn file(text: &str) -> tempfile::NamedTempFile {
     let file = tempfile::Builder::new().suffix(".yaml").tempfile().unwrap();
     std::fs::write(file.path(), text).unwrap();
     file
 }
 
 /// The path of a file as an argument.
-pub fn path(file: &tempfile::NamedTempFile) -> &str {
+pub(crate) fn path(file: &tempfile::NamedTempFile) -> &str {
     file.path().to_str().unwrap()
 }
