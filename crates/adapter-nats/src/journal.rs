@@ -20,6 +20,7 @@ use eventflow_domain::{PartitionId, Position};
 use eventflow_ports::{
     AppendError, Appending, Journal, JournalEntry, ReadError, ReadLimit, Source,
 };
+use tokio::time::Instant;
 
 use self::pipeline::{Pipeline, Target, record_bytes_max};
 pub use self::stream::{Difference, OpenError};
@@ -36,7 +37,7 @@ pub struct JournalConfig {
     pub replicas: usize,
     /// How long the server may take over one append or read before it counts as unavailable.
     pub answer_within: Duration,
-    /// How long the server may take over one stream when the journal is opened.
+    /// How long a server that does not answer is asked again when the journal is opened.
     pub open_within: Duration,
 }
 
@@ -48,8 +49,8 @@ impl Default for JournalConfig {
             replicas: 1,
             // Shorter than the patience of who waits for an HTTP answer.
             answer_within: Duration::from_secs(5),
-            // A new stream of three replicas elects its leader first: some 100 ms, but where the first votes are split
-            // the server waits for 4 to 9 s before it tries again.
+            // A cluster that is starting loses requests while it elects its leaders, which takes up to 9 s where votes
+            // are split.
             open_within: Duration::from_secs(20),
         }
     }
@@ -77,14 +78,14 @@ impl NatsJournal {
     /// out its appends in order.
     pub async fn open(client: &Client, config: JournalConfig) -> Result<Self, OpenError> {
         stream::check_prefix(&config.prefix)?;
-        let context = |timeout| ContextBuilder::new().timeout(timeout).build(client.clone());
-        let opening = context(config.open_within);
-        let context = context(config.answer_within);
+        let context = ContextBuilder::new()
+            .timeout(config.answer_within)
+            .build(client.clone());
+        let deadline = Instant::now() + config.open_within;
         let mut partitions = Vec::with_capacity(usize::from(config.partitions));
         for partition in 0..config.partitions {
             let needed = stream::needed(&config, PartitionId(partition));
-            stream::create_or_verify(&opening, &needed).await?;
-            let stream = stream::handle(&context, &needed).await?;
+            let stream = stream::open(&context, &needed, deadline).await?;
             partitions.push(Partition::start(&context, stream, &needed, &config));
         }
         Ok(Self {

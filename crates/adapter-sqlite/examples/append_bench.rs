@@ -187,6 +187,7 @@ async fn three_in_a_row(path: &Path) -> Result<(), Box<dyn std::error::Error>> {
 async fn view(path: &Path) -> Result<(), Box<dyn std::error::Error>> {
     const EXECUTIONS: u64 = 20_000;
     const UNDER_WAY: u64 = 64;
+    const LOOK_UPS: u64 = 10_000;
     const STATUSES: [Status; 3] = [Status::Running, Status::Waiting, Status::Completed];
     let view = SqliteView::open(path, 1)?;
     let bytes_before = device_bytes();
@@ -213,7 +214,6 @@ async fn view(path: &Path) -> Result<(), Box<dyn std::error::Error>> {
         bytes / rows
     );
     let began = Instant::now();
-    const LOOK_UPS: u64 = 10_000;
     for number in 0..LOOK_UPS {
         let found = view
             .get(P0, &Tenant::default_tenant(), &execution(number))

@@ -100,10 +100,10 @@ const CHILD: &str = "EVENTFLOW_TEST_APPEND_UNTIL_KILLED";
 
 #[tokio::test]
 async fn what_was_acknowledged_survives_a_kill() {
+    const ROUNDS: u64 = 4;
     if let Ok(directory) = env::var(CHILD) {
         append_until_killed(Path::new(&directory)).await;
     }
-    const ROUNDS: u64 = 4;
     let directory = directory();
     let mut acknowledged = 0;
     for round in 0..ROUNDS {

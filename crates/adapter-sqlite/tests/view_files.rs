@@ -119,6 +119,36 @@ async fn damage_that_is_met_while_reading_is_noted_and_rebuilt_at_the_next_openi
     assert_eq!(through(&*store.view()).await, 3, "rebuilt once");
 }
 
+/// The machine's boots differ by their ids.
+#[tokio::test]
+async fn a_view_that_was_open_in_another_boot_is_rebuilt_and_a_closed_one_is_not() {
+    let (original, copied) = (directory(), directory());
+    store(original.path()).await;
+    let boot = |path: &Path| path.join("view-0.db-boot");
+    let closed = fs::read_to_string(boot(original.path())).expect("read");
+    assert_eq!(closed, "closed");
+
+    // What a closed one says holds for every boot.
+    let open = SqliteStore::open(original.path(), 1).expect("opened");
+    assert_eq!(through(&*open.view()).await, 3);
+    copy(original.path(), copied.path());
+    let this_boot = fs::read_to_string(boot(copied.path())).expect("read");
+    assert_ne!(this_boot, closed, "open");
+
+    for lost in [None, Some("another boot"), Some("")] {
+        match lost {
+            Some(text) => fs::write(boot(copied.path()), text).expect("written"),
+            None => fs::remove_file(boot(copied.path())).expect("removed"),
+        }
+        let after = SqliteStore::open(copied.path(), 1).expect("opened");
+        assert_eq!(through(&*after.view()).await, 0, "{lost:?}");
+        apply(&*after.view(), 3, vec![]).await;
+        drop(after);
+        let after = SqliteStore::open(copied.path(), 1).expect("opened");
+        assert_eq!(through(&*after.view()).await, 3, "rebuilt once");
+    }
+}
+
 #[tokio::test]
 async fn a_view_ahead_of_its_journal_is_rebuilt() {
     let directory = directory();

@@ -45,8 +45,13 @@ impl Tasks for Engine {
             if offers.is_empty() {
                 return Ok(Vec::new());
             }
-            // What nobody wants any more is left out; where nothing remains, there may be more in the queue.
-            let leased = self.inner.begin(tenant, &request, offers).await?;
+            // In a task of its own, so that a caller who goes away takes nothing along: what was begun for nobody comes
+            // back when its lease passes. What nobody wants any more is left out; where nothing remains, there may be
+            // more in the queue.
+            let (inner, owner, asked) = (self.inner.clone(), tenant.clone(), request.clone());
+            let begun =
+                tokio::spawn(async move { inner.begin(&owner, &asked, offers).await }).await;
+            let leased = begun.map_err(|_| Refusal::unavailable("the lease was interrupted"))??;
             if !leased.is_empty() || wait.is_zero() {
                 return Ok(leased);
             }

@@ -11,11 +11,9 @@ mod validate;
 mod watch;
 mod workflow;
 
-use std::io;
-
 use clap::{CommandFactory, Subcommand};
 
-use crate::{Arguments, Common, Outcome};
+use crate::{Arguments, Common, Outcome, output};
 
 /// What to do.
 #[derive(Debug, Subcommand)]
@@ -60,7 +58,10 @@ pub(crate) fn run(command: Command, common: &Common) -> anyhow::Result<Outcome> 
         Command::Validate(command) => command.run(common),
         Command::Completions { shell } => {
             let mut arguments = Arguments::command();
-            clap_complete::generate(shell, &mut arguments, "eventflow", &mut io::stdout());
+            // Not straight to stdout: the generator takes a reader that went away for a bug.
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut arguments, "eventflow", &mut script);
+            output::line(String::from_utf8(script)?.trim_end())?;
             Ok(Outcome::Yes)
         }
         command => {

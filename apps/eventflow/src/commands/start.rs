@@ -2,7 +2,7 @@
 
 use eventflow_agent::Call;
 use eventflow_domain::ExecutionId;
-use eventflow_wire::v1::executions::{ExecutionView, StartBody, WorkflowChoice};
+use eventflow_wire::v1::executions::{ExecutionView, StartBody, Summary, WorkflowChoice};
 
 use crate::{
     Common, Outcome,
@@ -54,7 +54,7 @@ impl Start {
         let answer = service
             .ask(Call::post("/v1/executions").json(&body))
             .await?;
-        let started: ExecutionView = answer.json()?;
+        let started: Summary = answer.json()?;
         if !self.wait {
             match common.output {
                 Format::Json => output::json(&started)?,
@@ -74,10 +74,11 @@ impl Start {
 /// Prints how an execution ended: its output for people, all of it for programs.
 pub(crate) fn print_end(ended: &ExecutionView, format: Format) -> anyhow::Result<Outcome> {
     let outcome = words::outcome(ended.status);
-    match (format, &ended.output) {
+    match (format, outcome) {
         (Format::Json, _) => output::json(ended)?,
-        (Format::Text, Some(output)) if outcome == Outcome::Yes => output::value(output)?,
-        (Format::Text, _) => {}
+        // On the wire an output of `null` looks like none.
+        (Format::Text, Outcome::Yes) => output::value(&ended.output)?,
+        (Format::Text, Outcome::No) => {}
     }
     Ok(outcome)
 }

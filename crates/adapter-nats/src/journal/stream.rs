@@ -1,6 +1,9 @@
 //! The streams of a journal: what they must be like, created where they are not there, verified where they are.
 
-use std::fmt::{self, Debug};
+use std::{
+    fmt::{self, Debug},
+    time::Duration,
+};
 
 use async_nats::jetstream::{
     Context, ErrorCode,
@@ -9,11 +12,15 @@ use async_nats::jetstream::{
 };
 use eventflow_domain::PartitionId;
 use eventflow_ports::Source;
+use tokio::time::{Instant, sleep};
 
 use super::JournalConfig;
 
 /// The longest prefix of subjects and streams, in bytes: `HEADER_BYTES_MAX` counts on it.
 const PREFIX_BYTES_MAX: usize = 64;
+
+/// Between two questions to a server that has not answered the first one.
+const ASK_AGAIN: Duration = Duration::from_millis(100);
 
 /// Why a journal could not be opened; nothing that was there has been changed.
 #[derive(Debug, thiserror::Error)]
@@ -124,16 +131,30 @@ pub(super) fn subject(needed: &Config) -> String {
     needed.subjects.concat()
 }
 
-/// A handle for what is done with the stream, through this context; asks the server nothing.
-pub(super) async fn handle(context: &Context, needed: &Config) -> Result<Stream<()>, OpenError> {
-    context
-        .get_stream_no_info(&needed.name)
-        .await
-        .map_err(|error| unavailable(needed, error))
+/// A handle for the stream, which is there and as needed when this returns; a server that does not answer is asked
+/// until `deadline`.
+pub(super) async fn open(
+    context: &Context,
+    needed: &Config,
+    deadline: Instant,
+) -> Result<Stream<()>, OpenError> {
+    loop {
+        match create_or_verify(context, needed).await {
+            Err(OpenError::Unavailable { .. }) if Instant::now() < deadline => {
+                sleep(ASK_AGAIN).await;
+            }
+            verified => {
+                verified?;
+                return context
+                    .get_stream_no_info(&needed.name)
+                    .await
+                    .map_err(|error| unavailable(needed, error));
+            }
+        }
+    }
 }
 
-/// The stream is there and as needed when this returns.
-pub(super) async fn create_or_verify(context: &Context, needed: &Config) -> Result<(), OpenError> {
+async fn create_or_verify(context: &Context, needed: &Config) -> Result<(), OpenError> {
     let found = match context.get_stream(&needed.name).await {
         Ok(stream) => stream.cached_info().config.clone(),
         Err(error) if is_not_found(&error) => create(context, needed).await?,

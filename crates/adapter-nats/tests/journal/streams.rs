@@ -181,8 +181,8 @@ async fn a_partition_that_is_not_there_is_fatal() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_does_not_answer_opens_nothing() {
-    let mut store = Store::single();
-    store.config.open_within = Duration::from_millis(200);
+    let mut store = Store::single().answering_within(Duration::from_millis(200));
+    store.config.open_within = Duration::from_millis(500);
     let client = store.connect().await;
     store.server().freeze();
     let refused = NatsJournal::open(&client, store.config.clone()).await;

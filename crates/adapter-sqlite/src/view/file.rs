@@ -4,14 +4,15 @@ use std::{
     fs::{self, File},
     io,
     path::{Path, PathBuf},
+    sync::atomic::{AtomicBool, Ordering},
     time::Duration,
 };
 
 use eventflow_domain::{PartitionId, Position};
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
-use super::query;
-use crate::{OpenError, failure::Failure};
+use super::{query, trust::Trust};
+use crate::{OpenError, directory, failure::Failure};
 
 /// `PRAGMA user_version`. A view of another format is rebuilt: raise it with every change of the tables, or of what the
 /// rows mean.
@@ -20,8 +21,7 @@ const FORMAT: u32 = 1;
 const BUSY_TIMEOUT: Duration = Duration::from_secs(1);
 /// Pages that a connection keeps, KiB.
 const CACHE_KIB: u32 = 8 * 1024;
-/// Pages of 4 KiB in the WAL when a commit copies them back, and syncs: the fewer of these, the more often a page is
-/// overwritten in memory before it is written.
+/// Pages of 4 KiB in the WAL when a commit copies them back: the seldomer, the more often a page is overwritten before.
 const CHECKPOINT_AT_PAGES: u32 = 4096;
 /// Statements that stay prepared: four per batch, and a list for each combination of filters.
 const STATEMENTS_MAX: usize = 64;
@@ -44,10 +44,13 @@ const SCHEMA: &str = "
     CREATE INDEX executions_open ON executions (tenant, created_at, execution) WHERE class = 0;
     CREATE INDEX executions_failed ON executions (tenant, created_at, execution) WHERE class = 1;";
 
-/// One partition's file.
+/// One partition's file. Dropped after its connections, it is synced and marked as closed.
 #[derive(Debug)]
 pub(super) struct ViewFile {
     path: PathBuf,
+    trust: Trust,
+    /// Open, and no damage was met.
+    sound: AtomicBool,
 }
 
 impl ViewFile {
@@ -57,22 +60,28 @@ impl ViewFile {
         partition: PartitionId,
         head: Position,
     ) -> Result<Self, OpenError> {
+        let path = directory.join(format!("view-{partition}.db"));
         let file = Self {
-            path: directory.join(format!("view-{partition}.db")),
+            trust: Trust::beside(&path),
+            path,
+            sound: AtomicBool::new(false),
         };
-        if file.path.exists() {
-            let view = file.path.display();
-            match file.distrust(head) {
-                Ok(None) => return Ok(file),
-                Ok(Some(reason)) => tracing::warn!(%view, reason, "the view is rebuilt"),
-                Err(error) if is_damage(&error) => {
-                    tracing::warn!(%view, %error, "the view is rebuilt");
+        match file.distrust(head) {
+            Ok(None) => {}
+            Ok(Some(reason)) => {
+                if file.path.exists() {
+                    tracing::warn!(view = %file.path.display(), reason, "the view is rebuilt");
                 }
-                Err(error) => return Err(OpenError::sqlite(&file.path)(error)),
+                file.create_anew()?;
             }
+            Err(error) if is_damage(&error) => {
+                tracing::warn!(view = %file.path.display(), %error, "the view is rebuilt");
+                file.create_anew()?;
+            }
+            Err(error) => return Err(OpenError::sqlite(&file.path)(error)),
         }
-        file.delete().map_err(OpenError::io(&file.path))?;
-        file.create().map_err(OpenError::sqlite(&file.path))?;
+        file.trust.begin().map_err(OpenError::io(&file.path))?;
+        file.sound.store(true, Ordering::Relaxed);
         Ok(file)
     }
 
@@ -84,18 +93,25 @@ impl ViewFile {
 
     /// What a failed call means; damage is noted, so that the next opening rebuilds the view.
     pub(super) fn failure(&self, doing: &str, error: &rusqlite::Error) -> Failure {
-        if is_damage(error)
-            && let Err(error) = File::create(self.note_of_damage())
-        {
-            tracing::warn!(view = %self.path.display(), %error, "cannot note that the view is damaged");
+        if is_damage(error) && self.sound.swap(false, Ordering::Relaxed) {
+            let view = self.path.display();
+            tracing::error!(%view, %error, "the view is damaged: it is rebuilt at the next start");
+            if let Err(error) = self.trust.withdraw() {
+                tracing::warn!(%view, %error, "cannot note that the view is damaged");
+            }
         }
         Failure::sqlite(&format!("{doing} {}", self.path.display()), error)
     }
 
     /// Why the file cannot be gone on with, if so.
     fn distrust(&self, head: Position) -> rusqlite::Result<Option<&'static str>> {
-        if self.note_of_damage().exists() {
-            return Ok(Some("damage was found"));
+        if !self.trust.is_given() {
+            return Ok(Some(
+                "it is damaged, or the machine went down while it was open",
+            ));
+        }
+        if !self.path.exists() {
+            return Ok(Some("it is gone"));
         }
         let connection = self.connection(OpenFlags::empty())?;
         let format: u32 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
@@ -108,11 +124,16 @@ impl ViewFile {
         Ok(None)
     }
 
-    fn create(&self) -> rusqlite::Result<()> {
-        let connection = self.connection(OpenFlags::SQLITE_OPEN_CREATE)?;
-        connection.execute_batch(&format!(
-            "PRAGMA journal_mode = WAL; BEGIN; {SCHEMA} PRAGMA user_version = {FORMAT}; COMMIT;"
-        ))
+    fn create_anew(&self) -> Result<(), OpenError> {
+        self.delete().map_err(OpenError::io(&self.path))?;
+        let created = self
+            .connection(OpenFlags::SQLITE_OPEN_CREATE)
+            .and_then(|connection| {
+                connection.execute_batch(&format!(
+                    "PRAGMA journal_mode = WAL; BEGIN; {SCHEMA} PRAGMA user_version = {FORMAT}; COMMIT;"
+                ))
+            });
+        created.map_err(OpenError::sqlite(&self.path))
     }
 
     fn connection(&self, more: OpenFlags) -> rusqlite::Result<Connection> {
@@ -121,17 +142,19 @@ impl ViewFile {
         connection.busy_timeout(BUSY_TIMEOUT)?;
         connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
         connection.execute_batch(&format!(
-            "PRAGMA synchronous = NORMAL;
+            "PRAGMA synchronous = {};
              PRAGMA wal_autocheckpoint = {CHECKPOINT_AT_PAGES};
              PRAGMA temp_store = MEMORY;
-             PRAGMA cache_size = -{CACHE_KIB};"
+             PRAGMA cache_size = -{CACHE_KIB};",
+            self.trust.synchronous()
         ))?;
         Ok(connection)
     }
 
     fn delete(&self) -> io::Result<()> {
-        // The note goes last: a crash in between finds it again.
-        for suffix in ["-wal", "-shm", "", DAMAGED] {
+        // First of all: a crash in between must not leave a trusted half.
+        self.trust.withdraw()?;
+        for suffix in WITH_WAL {
             match fs::remove_file(self.beside(suffix)) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                 Ok(()) | Err(_) => {}
@@ -140,8 +163,17 @@ impl ViewFile {
         Ok(())
     }
 
-    fn note_of_damage(&self) -> PathBuf {
-        self.beside(DAMAGED)
+    fn close(&self) -> io::Result<()> {
+        for suffix in WITH_WAL {
+            match File::open(self.beside(suffix)) {
+                Ok(file) => file.sync_all()?,
+                // The last connection copies the WAL back and removes it.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+        self.path.parent().map_or(Ok(()), directory::sync)?;
+        self.trust.close()
     }
 
     fn beside(&self, suffix: &str) -> PathBuf {
@@ -151,8 +183,19 @@ impl ViewFile {
     }
 }
 
-/// The suffix of an empty file that says: rebuild this view.
-const DAMAGED: &str = "-damaged";
+impl Drop for ViewFile {
+    fn drop(&mut self) {
+        if self.sound.load(Ordering::Relaxed)
+            && let Err(error) = self.close()
+        {
+            let view = self.path.display();
+            tracing::warn!(%view, %error, "the view could not be closed: a power loss will rebuild it");
+        }
+    }
+}
+
+/// The suffixes of the files that SQLite keeps for one database.
+const WITH_WAL: [&str; 3] = ["-wal", "-shm", ""];
 
 /// Whether a file is to blame, and not the moment.
 fn is_damage(error: &rusqlite::Error) -> bool {

@@ -1,12 +1,12 @@
 //! The `View` port: one SQLite file per partition, which follows the journal and can be lost.
 //!
-//! A commit is not synced (`synchronous = NORMAL`): a power loss takes the last batches, and with them their positions,
-//! so that the feed brings them again. The file itself stays whole, since checkpoints are synced. A file that is
-//! damaged all the same, or of another format, or ahead of the journal, is deleted when the store is opened.
+//! Nothing is synced while a view is open. A file that lived through a power loss (see [`trust`]), that is damaged, of
+//! another format or ahead of the journal, is deleted when the store is opened, and begins at position 0.
 
 mod apply;
 mod file;
 mod query;
+mod trust;
 
 use std::{path::Path, sync::Arc};
 
@@ -26,13 +26,14 @@ pub struct SqliteView {
 
 #[derive(Debug)]
 struct Inner {
-    files: Vec<ViewFile>,
     /// One per partition.
     writers: Vec<Worker<Connection>>,
     /// Look-ups, of all partitions: they take microseconds.
     points: Worker<Vec<Connection>>,
     /// Lists and recoveries, of all partitions: they may take long.
     scans: Worker<Vec<Connection>>,
+    /// After the connections to them.
+    files: Vec<ViewFile>,
     _directory: Arc<Directory>,
 }
 

@@ -154,12 +154,12 @@ fn text(text: &str) -> Value {
 
 /// A row of [`COLUMNS`], and of the state where it is asked for.
 fn view_row(row: &Row<'_>, with_state: bool) -> rusqlite::Result<ViewRow> {
-    let state = match with_state {
-        true => row
-            .get_ref(7)?
+    let state = if with_state {
+        row.get_ref(7)?
             .as_blob_or_null()?
-            .map(Bytes::copy_from_slice),
-        false => None,
+            .map(Bytes::copy_from_slice)
+    } else {
+        None
     };
     Ok(ViewRow {
         tenant: parse(row, 0, Tenant::parse)?,

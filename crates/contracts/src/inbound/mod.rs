@@ -133,10 +133,11 @@ async fn view(fixture: &impl EngineFixture, id: &ExecutionId) -> ExecutionView {
 
 /// The view once it ended, which must happen without any more time passing.
 async fn ended(fixture: &impl EngineFixture, id: &ExecutionId) -> ExecutionView {
-    let view = fixture
-        .executions()
-        .wait(&tenant("acme"), id, PATIENCE)
+    let (executions, owner) = (fixture.executions(), tenant("acme"));
+    let wait = executions.wait(&owner, id, PATIENCE * 10);
+    let view = tokio::time::timeout(PATIENCE, wait)
         .await
+        .unwrap_or_else(|_| panic!("nobody is told that {id} has ended"))
         .expect("a view");
     assert!(
         view.status.is_ended(),

@@ -73,7 +73,8 @@ pub(crate) struct Partition {
     pub(crate) id: PartitionId,
     mailbox: mpsc::Sender<Message>,
     status: watch::Receiver<Status>,
-    tail: broadcast::Sender<Arc<Tail>>,
+    /// Weak, so that whoever follows learns when the writer has ended.
+    tail: broadcast::WeakSender<Arc<Tail>>,
 }
 
 /// A partition's running parts, to be waited for at shutdown.
@@ -93,13 +94,14 @@ impl Partition {
         let recovered = recovery::recover(id, backend, definitions).await?;
         let (mailbox, orders) = mpsc::channel(MAILBOX_MAX);
         let (tail, _) = broadcast::channel(TAIL_MAX);
+        let weak_tail = tail.downgrade();
         let (feed, applied, feeding) = feed::start(id, backend.clone());
         let links = writer::Links {
             orders,
             performed: mailbox.downgrade(),
             applied,
             feed,
-            tail: tail.clone(),
+            tail,
         };
         let (writer, status) =
             writer::Writer::lead(id, backend.clone(), config.clone(), recovered, links).await?;
@@ -107,7 +109,7 @@ impl Partition {
             id,
             mailbox,
             status,
-            tail,
+            tail: weak_tail,
         };
         Ok((
             handle,
@@ -122,9 +124,12 @@ impl Partition {
         self.status.borrow().clone()
     }
 
-    /// Live records from now on.
+    /// Live records from now on; closed when the writer ends.
     pub(crate) fn follow(&self) -> broadcast::Receiver<Arc<Tail>> {
-        self.tail.subscribe()
+        let closed = || broadcast::channel(1).1;
+        self.tail
+            .upgrade()
+            .map_or_else(closed, |tail| tail.subscribe())
     }
 
     /// Sends an order and waits for its answer.

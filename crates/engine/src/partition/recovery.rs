@@ -162,6 +162,7 @@ impl Recovery<'_> {
             id: written.execution.clone(),
         };
         let at = recovered.chain.time;
+        let mut folded = None;
         for (sequence, event) in written
             .parse()
             .map_err(|fault| self.damaged(entry, &fault))?
@@ -174,26 +175,21 @@ impl Recovery<'_> {
                     recovered
                         .residents
                         .insert(key.clone(), Resident::new(execution, plan));
+                    folded = Some(sequence);
                 }
             } else if let Some(resident) = recovered.residents.get_mut(&key)
                 && sequence > resident.execution.sequence
             {
                 Arc::make_mut(&mut resident.execution).evolve(&event, at);
+                folded = Some(sequence);
                 metrics::counter!("eventflow_events_folded_total").increment(1);
             }
-            // Otherwise it ended before, and the view holds it.
+            // Otherwise its snapshot covers it, or it has ended and the view holds it.
         }
-        if let Some(resident) = recovered.residents.get(&key) {
-            let through = resident.execution.sequence;
-            if resident
-                .positions
-                .last()
-                .is_none_or(|last| *last < entry.position)
-            {
-                recovered
-                    .residents
-                    .committed(&key, through, entry.position, at);
-            }
+        if let Some(through) = folded {
+            recovered
+                .residents
+                .committed(&key, through, entry.position, at);
         }
         Ok(())
     }

@@ -108,7 +108,7 @@ pub struct ExecutionView {
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
     /// Where it stands.
-    #[schema(inline, value_type = StatusWord)]
+    #[schema(value_type = StatusWord)]
     pub status: Status,
     /// As given at the start.
     #[schema(value_type = serde_json::Value)]
@@ -152,7 +152,7 @@ pub struct Summary {
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
     /// Where it stands.
-    #[schema(inline, value_type = StatusWord)]
+    #[schema(value_type = StatusWord)]
     pub status: Status,
     /// Once faulted.
     pub error: Option<Problem>,
@@ -195,7 +195,7 @@ pub struct TaskView {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub iteration: Vec<u32>,
     /// Where it stands in time.
-    #[schema(inline, value_type = TaskStatusWord)]
+    #[schema(value_type = TaskStatusWord)]
     pub status: TaskStatus,
     /// The current or last try, 0 before the first.
     #[schema(value_type = u32)]
@@ -257,9 +257,9 @@ pub struct HistoryEvent {
     pub hash: Digest,
 }
 
-/// The words of an execution's status, for the `OpenAPI` document.
+/// Where an execution stands.
 #[derive(ToSchema)]
-#[schema(rename_all = "lowercase")]
+#[schema(as = Status, rename_all = "lowercase")]
 #[expect(dead_code, reason = "a schema is made of it, never a value")]
 enum StatusWord {
     Pending,
@@ -272,9 +272,9 @@ enum StatusWord {
     Completed,
 }
 
-/// The words of a task's status, for the `OpenAPI` document.
+/// Where a task stands.
 #[derive(ToSchema)]
-#[schema(rename_all = "lowercase")]
+#[schema(as = TaskStatus, rename_all = "lowercase")]
 #[expect(dead_code, reason = "a schema is made of it, never a value")]
 enum TaskStatusWord {
     Pending,
