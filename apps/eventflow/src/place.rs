@@ -100,7 +100,7 @@ mod tests {
         assert_eq!(at(text, "/do"), (3, 1));
         assert_eq!(at(text, "/do/0"), (4, 5));
         assert_eq!(at(text, "/do/0/charge/call"), (5, 7));
-        assert_eq!(at(text, "/do/1/ship~1it/a/1"), (6, 23));
+        assert_eq!(at(text, "/do/1/ship~1it/a/1"), (6, 24));
     }
 
     #[test]

@@ -139,13 +139,22 @@ async fn after_a_hiccup_what_builds_on_it_fails_until_the_writer_has_looked() {
         assert_eq!(outcomes, [true, false, false, false], "{when:?}");
         assert!(!process.faults.tripped());
 
+        // Nor does one that is handed over later.
+        append(&*process.journal, 4)
+            .await
+            .expect_err("it builds on a failed one");
         let found = process
             .journal
             .read(PARTITION, Position(0), ReadLimit::REPLAY)
             .await
             .expect("it works again");
         assert_eq!(found.len() as u64, written, "{when:?}");
-        for last in written..4 {
+        let conflict = append(&*process.journal, 5).await;
+        assert!(
+            matches!(conflict, Err(AppendError::Conflict)),
+            "the store itself answers again: {conflict:?}"
+        );
+        for last in written..6 {
             append(&*process.journal, last)
                 .await
                 .expect("it works again");

@@ -1,8 +1,9 @@
 //! The journal on `JetStream`: a stream per partition, a message per record, the stream's sequence as the position.
 //!
 //! The fence is the header `Nats-Expected-Last-Sequence`: the stream's leader compares it with its own last sequence
-//! and refuses what does not follow; `pipeline` says what more it takes with several appends in flight. Message ids and their window of duplicates play no part. Everything is read
-//! through the stream's leader, so that what was acknowledged is seen.
+//! and refuses what does not follow; `pipeline` says what more it takes where several appends are in flight. Message
+//! ids and their window of duplicates play no part. Everything is read through the stream's leader, so that what was
+//! acknowledged is seen.
 
 mod pipeline;
 mod reading;

@@ -1,6 +1,9 @@
 //! The clauses of `Ids`.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{
+    collections::HashSet,
+    sync::{Arc, Barrier},
+};
 
 use async_trait::async_trait;
 use eventflow_ports::Ids;
@@ -28,11 +31,14 @@ macro_rules! ids_contract {
 /// Clause 1.
 pub async fn clause_01_two_calls_never_give_the_same_id(fixture: &impl IdsFixture) {
     const CALLERS: usize = 4;
-    const CALLS: usize = 5_000;
+    const CALLS: usize = 20_000;
+    let together = Arc::new(Barrier::new(CALLERS));
     let mut callers = Vec::new();
     for _ in 0..CALLERS {
         let ids = fixture.open().await;
+        let together = together.clone();
         callers.push(tokio::task::spawn_blocking(move || {
+            together.wait();
             (0..CALLS).map(|_| ids.execution_id()).collect::<Vec<_>>()
         }));
     }

@@ -2,7 +2,7 @@
 //!
 //! An adapter (or decorator, or fake) gives a fixture and one line:
 //!
-//! ```ignore
+//! ```text
 //! eventflow_contracts::journal_contract!(sqlite, || async { SqliteFixture::new() });
 //! ```
 //!

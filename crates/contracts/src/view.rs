@@ -101,6 +101,7 @@ pub async fn clause_02_apply_replaces_rows_and_keeps_a_state_that_is_not_given(
     let second = ViewRow {
         status: Status::Waiting,
         workflow: "renamed".into(),
+        created_at: Timestamp(3),
         labels: BTreeMap::from([("stage".into(), "two".into())]),
         summary: Json::of("second"),
         state: Some(Bytes::from_static(b"second")),
@@ -112,7 +113,7 @@ pub async fn clause_02_apply_replaces_rows_and_keeps_a_state_that_is_not_given(
         get(&*view, partition, "acme", "one").await,
         Some(second.clone())
     );
-    assert_eq!(ids(&*view, partition, everything()).await, ["other", "one"]);
+    assert_eq!(ids(&*view, partition, everything()).await, ["one", "other"]);
     let by_old_label = ListQuery {
         labels: vec![("stage".into(), "one".into())],
         ..everything()

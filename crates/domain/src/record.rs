@@ -294,7 +294,10 @@ impl Chain {
     pub fn at(partition: PartitionId, bytes: &[u8]) -> Result<Self, RecordFault> {
         let (header, _) = unseal(bytes)?;
         if header.partition != partition {
-            return Err(RecordFault::Chain(format!("it belongs to partition {}", header.partition)));
+            return Err(RecordFault::Chain(format!(
+                "it belongs to partition {}",
+                header.partition
+            )));
         }
         let mut chain = Self::start(partition);
         chain.append(&header, bytes);
@@ -329,7 +332,8 @@ impl Chain {
         // Before the first record there is no reign to continue: epochs count from 1.
         let continues =
             epoch == self.epoch && epoch > Epoch(0) && batch == self.next_batch && !begins;
-        if !continues && !(begins && epoch > self.epoch && batch == 0) {
+        let follows = begins && epoch > self.epoch && batch == 0;
+        if !continues && !follows {
             return broken(format!(
                 "batch {batch} of epoch {epoch} after {} batches of epoch {}",
                 self.next_batch, self.epoch

@@ -4,7 +4,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use eventflow_domain::{Json, PartitionId};
 use eventflow_ports::inbound::Refusal;
-use tokio::task::JoinHandle;
 
 use crate::{
     backend::Backend,
@@ -12,7 +11,7 @@ use crate::{
     definitions::Definitions,
     error::StartError,
     follow, frozen, history,
-    partition::{self, Key, Message, Partition, Running, Snapshot},
+    partition::{self, Key, Message, Part, Partition, Running, Snapshot},
     token::Tokens,
 };
 
@@ -23,7 +22,7 @@ const TOKEN_KEY: &str = "task-tokens";
 pub struct Engine {
     pub(crate) inner: Arc<Inner>,
     running: Mutex<Vec<Running>>,
-    publishing: Mutex<Vec<JoinHandle<()>>>,
+    publishing: Mutex<Vec<Part>>,
 }
 
 /// What every request needs.
@@ -57,7 +56,7 @@ impl Engine {
             tokens: Tokens::new(key),
         });
         let publish =
-            |partition: &Partition| tokio::spawn(follow::publish(inner.clone(), partition.clone()));
+            |partition: &Partition| Part::start(follow::publish(inner.clone(), partition.clone()));
         let publishing = inner.partitions.iter().map(publish).collect();
         Ok(Self {
             inner,
@@ -84,28 +83,20 @@ impl Engine {
         self.stop_publishing();
     }
 
-    /// Ends at once, as a crash would; for tests of recovery.
+    /// Ends at once, as a crash would; for tests of recovery. Dropping the engine does the same.
     pub fn abort(&self) {
-        for parts in &*self.running.lock().unwrap_or_else(PoisonError::into_inner) {
-            parts.abort();
-        }
+        self.running
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clear();
         self.stop_publishing();
     }
 
     fn stop_publishing(&self) {
-        for publishing in &*self
-            .publishing
+        self.publishing
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-        {
-            publishing.abort();
-        }
-    }
-}
-
-impl Drop for Engine {
-    fn drop(&mut self) {
-        self.abort();
+            .clear();
     }
 }
 

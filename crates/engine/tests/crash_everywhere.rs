@@ -149,9 +149,14 @@ impl<'a> Run<'a> {
                 self.faults = Faults::new();
             }
             self.lives += 1;
-            match self.world.live(&self.faults).await {
-                Ok(engine) => self.engine = Some(engine),
-                Err(error) => assert!(self.faults.tripped(), "{}: {error}", self.scenario.name),
+            let faults = self.faults.clone();
+            tokio::select! {
+                // It may be waiting for a store that never answers again.
+                () = faults.tripped_wait() => {}
+                born = self.world.live(&faults) => match born {
+                    Ok(engine) => self.engine = Some(engine),
+                    Err(error) => assert!(faults.tripped(), "{}: {error}", self.scenario.name),
+                }
             }
         }
     }

@@ -99,6 +99,11 @@ impl NatsServer {
     /// Freezes the process (SIGSTOP): connections stay open and nothing is answered.
     pub fn freeze(&self) {
         self.signal("-STOP");
+        let deadline = Instant::now() + READY_WITHIN;
+        while !self.is_stopped() {
+            assert!(Instant::now() < deadline, "the server does not stop");
+            thread::sleep(LOOK_AGAIN);
+        }
     }
 
     /// Lets a frozen process go on (SIGCONT): it carries out what reached it meanwhile.
@@ -229,14 +234,28 @@ impl NatsServer {
     }
 
     fn signal(&self, signal: &str) {
-        let process = self.process.as_ref().expect("the server lives");
-        let status = Command::new("kill")
-            .args([signal, &process.server.id().to_string()])
+        // The shell's own `kill`: small systems have no program of that name.
+        let status = Command::new("sh")
+            .args(["-c", &format!("kill {signal} {}", self.id())])
             .status();
         assert!(
             status.as_ref().is_ok_and(std::process::ExitStatus::success),
             "`kill {signal}` failed: {status:?}"
         );
+    }
+
+    fn id(&self) -> u32 {
+        self.process.as_ref().expect("the server lives").server.id()
+    }
+
+    /// Whether a signal to stop has reached the process; where there is no `/proc` to tell, it is believed at once.
+    fn is_stopped(&self) -> bool {
+        fs::read_to_string(format!("/proc/{}/stat", self.id())).map_or(true, |stat| {
+            // After the program's name in parentheses.
+            stat.rsplit(") ")
+                .next()
+                .is_some_and(|fields| fields.starts_with('T'))
+        })
     }
 }
 

@@ -73,15 +73,15 @@ impl Faults {
             .insert(partition, expected.next());
     }
 
-    /// Whether this append builds on one that failed; if so, the next one builds on this one.
+    /// Whether this append builds on one that failed; if so, the next one builds on this one. An append anywhere else
+    /// is a writer that began again.
     fn is_broken(&self, partition: PartitionId, expected: Position) -> bool {
-        match lock(&self.0.state).broken.get_mut(&partition) {
-            Some(after) if *after == expected => {
-                *after = expected.next();
-                true
-            }
-            Some(_) | None => false,
+        let mut state = lock(&self.0.state);
+        let is_broken = state.broken.remove(&partition) == Some(expected);
+        if is_broken {
+            state.broken.insert(partition, expected.next());
         }
+        is_broken
     }
 
     /// The writer looks what became of it.

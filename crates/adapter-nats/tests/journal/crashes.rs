@@ -8,7 +8,7 @@ use eventflow_adapter_nats::NatsJournal;
 use eventflow_domain::Position;
 use eventflow_ports::{AppendError, Appending, Journal, ReadError, ReadLimit};
 
-use super::store::{P, Store, all, record};
+use super::store::{P, Store, all, record, settle};
 
 /// Appends that the writer has in flight.
 const IN_FLIGHT: usize = 4;
@@ -49,10 +49,7 @@ async fn a_cluster_goes_on_without_the_leader_of_its_stream() {
 async fn without_a_majority_nothing_is_acknowledged() {
     let mut store = Store::replicated().answering_within(PATIENCE);
     let journal = store.journal().await;
-    journal
-        .append(P, Position(0), record("w", 0))
-        .await
-        .expect("appended");
+    settle(&journal, Position(0), &record("w", 0)).await;
     for name in ["node-1", "node-2"] {
         store.cluster().server(name).kill();
     }
@@ -121,34 +118,6 @@ async fn leader(store: &Store) -> String {
     cluster
         .and_then(|cluster| cluster.leader.clone())
         .expect("the stream has a leader")
-}
-
-/// What the engine does after `Unavailable`: read back; mine, go on; empty, send the same bytes again.
-async fn settle(journal: &NatsJournal, expected: Position, record: &Bytes) -> Position {
-    const TRIES_MAX: usize = 100;
-    const PAUSE: Duration = Duration::from_millis(100);
-    for _ in 0..TRIES_MAX {
-        let mut next = match journal.read(P, expected, ReadLimit::ONE).await {
-            Ok(next) => next,
-            Err(ReadError::Unavailable(_)) => {
-                tokio::time::sleep(PAUSE).await;
-                continue;
-            }
-            Err(fatal) => panic!("{fatal}"),
-        };
-        if let Some(entry) = next.pop() {
-            assert_eq!(&entry.record, record, "fenced where nobody else writes");
-            return entry.position;
-        }
-        match journal.append(P, expected, record.clone()).await {
-            Ok(position) => return position,
-            // The first one has arrived meanwhile: read it back.
-            Err(AppendError::Conflict) => {}
-            Err(AppendError::Unavailable(_)) => tokio::time::sleep(PAUSE).await,
-            Err(fatal) => panic!("{fatal}"),
-        }
-    }
-    panic!("nothing was settled in {TRIES_MAX} tries");
 }
 
 /// A task that keeps a few appends in flight, settles those that fail, and knows what was acknowledged.

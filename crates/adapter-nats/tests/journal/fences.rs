@@ -6,7 +6,7 @@ use eventflow_adapter_nats::NatsJournal;
 use eventflow_domain::Position;
 use eventflow_ports::{AppendError, Appending, Journal};
 
-use super::store::{P, Store, all, record};
+use super::store::{P, Store, all, record, settle};
 
 /// Appends that a writer has in flight.
 const IN_FLIGHT: u64 = 8;
@@ -24,7 +24,8 @@ async fn a_new_writer_on_three_servers_fences_all_that_the_old_one_has_in_flight
 /// However many records the new writer has appended, none of the old one's pipeline finds its place among them.
 async fn take_over(store: &Store) {
     let (old, new) = (store.journal().await, store.journal().await);
-    let mut log = Vec::new();
+    append(&old, "old", 0).await;
+    let mut log = vec![record("old", 0)];
     for taken in 1..IN_FLIGHT {
         let head = log.len() as u64;
         for position in head..head + taken {
@@ -126,7 +127,9 @@ async fn writers_that_race_on_three_servers_leave_one_winner_per_round() {
 async fn race(store: &Store) {
     const ROUNDS: usize = 20;
     let (one, two) = (store.journal().await, store.journal().await);
-    let mut log = Vec::new();
+    append(&one, "one", 0).await;
+    append(&two, "two", 1).await;
+    let mut log = vec![record("one", 0), record("two", 1)];
     for _ in 0..ROUNDS {
         let from = log.len() as u64;
         let outcomes = [
@@ -155,10 +158,7 @@ async fn race(store: &Store) {
 }
 
 async fn append(journal: &NatsJournal, writer: &str, number: u64) {
-    journal
-        .append(P, Position(number), record(writer, number))
-        .await
-        .expect("appended");
+    settle(journal, Position(number), &record(writer, number)).await;
 }
 
 /// A pipeline of appends that build on each other.

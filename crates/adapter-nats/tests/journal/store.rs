@@ -9,7 +9,7 @@ use eventflow_adapter_nats::{JournalConfig, NatsJournal};
 use eventflow_contracts::journal::JournalFixture;
 use eventflow_domain::{PartitionId, Position};
 use eventflow_nats_server::{NatsCluster, NatsServer, Options};
-use eventflow_ports::{Journal, ReadLimit};
+use eventflow_ports::{AppendError, Journal, ReadError, ReadLimit};
 
 /// The partition that these tests write to.
 pub(crate) const P: PartitionId = PartitionId(0);
@@ -125,6 +125,35 @@ impl JournalFixture for Store {
 /// A record that says who wrote it and which one it is.
 pub(crate) fn record(writer: &str, number: u64) -> Bytes {
     Bytes::from(format!("{writer} {number}"))
+}
+
+/// Appends where nobody else does, as the engine goes about it: read the position back; mine, go on; empty, send the
+/// (same) bytes. A stream that has just been made may not be known to all servers, so that a first append is lost.
+pub(crate) async fn settle(journal: &NatsJournal, expected: Position, record: &Bytes) -> Position {
+    const TRIES_MAX: usize = 100;
+    const PAUSE: Duration = Duration::from_millis(100);
+    for _ in 0..TRIES_MAX {
+        let mut next = match journal.read(P, expected, ReadLimit::ONE).await {
+            Ok(next) => next,
+            Err(ReadError::Unavailable(_)) => {
+                tokio::time::sleep(PAUSE).await;
+                continue;
+            }
+            Err(fatal) => panic!("{fatal}"),
+        };
+        if let Some(entry) = next.pop() {
+            assert_eq!(&entry.record, record, "fenced where nobody else writes");
+            return entry.position;
+        }
+        match journal.append(P, expected, record.clone()).await {
+            Ok(position) => return position,
+            // The first one has arrived meanwhile: read it back.
+            Err(AppendError::Conflict) => {}
+            Err(AppendError::Unavailable(_)) => tokio::time::sleep(PAUSE).await,
+            Err(fatal) => panic!("{fatal}"),
+        }
+    }
+    panic!("nothing was settled in {TRIES_MAX} tries");
 }
 
 /// All records of partition `P` by a page at a time, whose positions are 1, 2, 3, …

@@ -413,7 +413,7 @@ fn string_pairs(what: &str, value: Option<Json>) -> Result<Vec<(String, String)>
     let Some(value) = value else {
         return Ok(Vec::new());
     };
-    let serde_json::Value::Object(fields) = value.to_value() else {
+    let Ok(serde_json::Value::Object(fields)) = value.read() else {
         return Err(configuration(format!(
             "`{what}` must be an object of strings"
         )));

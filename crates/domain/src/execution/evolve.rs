@@ -29,6 +29,7 @@ impl Execution {
     }
 
     /// Folds the next event.
+    #[expect(clippy::too_many_lines, reason = "one arm per event, each a few lines")]
     pub fn evolve(&mut self, event: &Event, at: Timestamp) {
         self.sequence = self.sequence.next();
         self.changed_at = at;

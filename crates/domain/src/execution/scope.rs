@@ -1,10 +1,10 @@
 //! What expressions see while a task is decided (OWS runtime expression arguments; INTERFACES section 7 for DAGs).
 
-use serde_json::json;
+use serde::Serialize;
 
 use super::{Execution, TaskStatus};
 use crate::{
-    expression::Scope,
+    expression::{Scope, field_of},
     plan::{Kind, Node, Plan},
     value::{Json, Value},
 };
@@ -88,8 +88,15 @@ impl Scope for TaskScope<'_> {
 
     fn field(&self, name: &str) -> Option<Json> {
         match &self.dot {
-            Dot::Value(value) => value.to_value().get(name).map(Json::of),
+            Dot::Value(value) => field_of(value, name),
             Dot::Graph(_) => self.step_output(name),
+        }
+    }
+
+    fn dot_is_object(&self) -> bool {
+        match &self.dot {
+            Dot::Value(value) => value.as_str().trim_start().starts_with('{'),
+            Dot::Graph(_) => true,
         }
     }
 
@@ -100,22 +107,24 @@ impl Scope for TaskScope<'_> {
             "input" => self.input.clone(),
             "output" => self.output.clone(),
             "task" => self.node.map(|node| {
-                Json::of(&json!({
-                    "name": &*node.name,
-                    "reference": &*node.pointer,
-                    "input": self.input,
-                    "output": self.output,
-                }))
+                Json::of(&TaskDescriptor {
+                    name: &node.name,
+                    reference: &node.pointer,
+                    input: self.input.as_ref(),
+                    output: self.output.as_ref(),
+                })
             }),
-            "workflow" => Some(Json::of(&json!({
-                "id": execution.id.as_str(),
-                "input": text(&execution.requested.input),
-                "startedAt": {"epoch": {
-                    "seconds": execution.created_at.0.div_euclid(1000),
-                    "milliseconds": execution.created_at.0,
-                }},
-            }))),
-            "runtime" => Some(Json::of(&json!({
+            "workflow" => Some(Json::of(&WorkflowDescriptor {
+                id: execution.id.as_str(),
+                input: text(&execution.requested.input),
+                started_at: Moment {
+                    epoch: Epoch {
+                        seconds: execution.created_at.0.div_euclid(1000),
+                        milliseconds: execution.created_at.0,
+                    },
+                },
+            })),
+            "runtime" => Some(Json::of(&serde_json::json!({
                 "name": "eventflow",
                 "version": env!("CARGO_PKG_VERSION"),
                 "metadata": {},
@@ -123,4 +132,33 @@ impl Scope for TaskScope<'_> {
             _ => None,
         }
     }
+}
+
+/// `$task`. Values stay text: they may be what a parsed value cannot hold.
+#[derive(Serialize)]
+struct TaskDescriptor<'a> {
+    name: &'a str,
+    reference: &'a str,
+    input: Option<&'a Json>,
+    output: Option<&'a Json>,
+}
+
+/// `$workflow`
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct WorkflowDescriptor<'a> {
+    id: &'a str,
+    input: Json,
+    started_at: Moment,
+}
+
+#[derive(Serialize)]
+struct Moment {
+    epoch: Epoch,
+}
+
+#[derive(Serialize)]
+struct Epoch {
+    seconds: i64,
+    milliseconds: i64,
 }

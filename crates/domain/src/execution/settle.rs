@@ -24,9 +24,9 @@ const EVENTS_PER_ACTIVATION_MAX: usize = 2;
 /// A portion of what follows; empty when nothing (more) does.
 pub(crate) fn settle(execution: &Execution, plan: &Plan, item: &Unsettled) -> Vec<Event> {
     match (execution.status, item) {
-        (Status::Completed | Status::Faulted | Status::Cancelled, _) => Vec::new(),
         (Status::Pending, Unsettled::Requested) => vec![started(execution, plan)],
-        (_, Unsettled::Requested) => Vec::new(),
+        (Status::Completed | Status::Faulted | Status::Cancelled, _)
+        | (_, Unsettled::Requested) => Vec::new(),
         (_, Unsettled::Entered(task)) => entered(execution, plan, task.as_ref()),
         (_, Unsettled::Ended(task)) => ended(execution, plan, task),
     }
@@ -291,16 +291,14 @@ fn graph_end(
 
 fn graph_output(graph: &Graph, scope: &TaskScope<'_>) -> Result<Json, EvaluationError> {
     use crate::expression::Scope as _;
-    match &graph.output {
-        Some(template) => template.evaluate(scope),
-        None => {
-            let outputs = graph
-                .steps
-                .iter()
-                .filter_map(|step| Some((&*step.id, scope.field(&step.id)?)));
-            Ok(Json::of(&Fields(outputs.collect())))
-        }
+    if let Some(template) = &graph.output {
+        return template.evaluate(scope);
     }
+    let outputs = graph
+        .steps
+        .iter()
+        .filter_map(|step| Some((&*step.id, scope.field(&step.id)?)));
+    Ok(Json::of(&Fields(outputs.collect())))
 }
 
 /// Ends a container well: the outermost ends the execution.
@@ -437,10 +435,7 @@ fn find<'a>(
 
 /// The events of at least one activation, if there is one, and no more than a portion by number and by size. `events`
 /// is told how many activations of the portion come before. Nothing follows a fault: it would only be cancelled.
-fn portion<T>(
-    steps: impl Iterator<Item = T>,
-    events: impl Fn(T, u32) -> Vec<Event>,
-) -> Vec<Event> {
+fn portion<T>(steps: impl Iterator<Item = T>, events: impl Fn(T, u32) -> Vec<Event>) -> Vec<Event> {
     let mut taken = Vec::new();
     let (mut bytes, mut ahead) = (0, 0);
     for step in steps {
@@ -450,7 +445,9 @@ fn portion<T>(
             Some(_) => 1,
         };
         bytes += activation.iter().map(Event::weight).sum::<usize>();
-        let faulted = activation.iter().any(|event| matches!(event, Event::TaskFaulted { .. }));
+        let faulted = activation
+            .iter()
+            .any(|event| matches!(event, Event::TaskFaulted { .. }));
         taken.extend(activation);
         let full = taken.len() + EVENTS_PER_ACTIVATION_MAX > EVENTS_PER_PORTION_MAX;
         if full || faulted || bytes >= BYTES_PER_STEP_MAX / 2 {

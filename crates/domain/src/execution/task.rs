@@ -166,9 +166,9 @@ impl Task {
             (self.failed_attempt == Some(self.attempt)).then(|| digest_of_failure(error))
         };
         match self.status {
-            TaskStatus::Completed => {
-                self.result.or_else(|| self.output.as_ref().map(digest_of_output))
-            }
+            TaskStatus::Completed => self
+                .result
+                .or_else(|| self.output.as_ref().map(digest_of_output)),
             TaskStatus::Faulted => self.result.or_else(failure),
             TaskStatus::Waiting => failure(),
             TaskStatus::Pending

@@ -2,12 +2,13 @@
 
 use jaq_core::load::parse::{BinaryOp, Term};
 
-/// How deep the terms of a program may nest, definitions included: jaq recurses on them when it runs, with up to 4 KiB
-/// of stack each in a debug build.
+/// How deep the terms of a program may nest, definitions included: jaq recurses on them when it runs, with up to
+/// 10 KiB of stack each in a debug build.
 pub const TERM_DEPTH_MAX: usize = 128;
 /// By how many levels an output may nest deeper than the deepest input: values are dropped, compared and written
 /// recursively.
 pub const LEVELS_MAX: usize = 64;
+
 type Node<'s> = Term<&'s str>;
 
 /// A term with its bounds.

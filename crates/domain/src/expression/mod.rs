@@ -4,14 +4,14 @@
 //! the memory, whatever its source and its input. Native jq bounds nothing: `def f: f; f` hangs, deep recursion and a
 //! thousand nested brackets abort the process. Therefore, in this order:
 //!
-//! 1. [`scan`] limits the size and the nesting of a source before any parser sees it.
-//! 2. [`admit`] walks the tree that jaq parsed, refuses what need not end (`def`, `reduce`, `..`, assignment, regular
+//! 1. `scan` limits the size and the nesting of a source before any parser sees it.
+//! 2. `admit` walks the tree that jaq parsed, refuses what need not end (`def`, `reduce`, `..`, assignment, regular
 //!    expressions, `range`, …) and turns what copies or builds into calls of natives that pay.
-//! 3. [`meter`] counts each step of jaq, and each byte and item that a native touches, before it happens.
-//! 4. [`text`] limits depth, numbers and size of what goes in and out.
+//! 3. `meter` counts each step of jaq, and each byte and item that a native touches, before it happens.
+//! 4. `text` limits depth, numbers and size of what goes in and out.
 //!
-//! **A plain read such as `.order.items[0]` never enters jq**: see [`path`]. What an expression may call is in
-//! `prelude.jq` and [`natives`]; why something is refused, in [`refused`].
+//! **A plain read such as `.order.items[0]` never enters jq**: see `path`. What an expression may call is in
+//! `prelude.jq` and `natives`; why something is refused, in `refused`.
 //!
 //! ```
 //! # use eventflow_domain::{Json, expression::{Expression, Scope, field_of}};

@@ -5,7 +5,7 @@
 
 /// The longest source. Bytes; the standard's own expressions stay below 300.
 pub const SOURCE_BYTES_MAX: usize = 4 * 1024;
-/// How deep a source may nest: brackets of any sort, interpolations, and the words of [`PREFIXES`]. In a debug build
+/// How deep a source may nest: brackets of any sort, interpolations, and words such as `if` and `try`. In a debug build
 /// jaq's parser takes up to 20 KiB of stack for each, and a thread may have no more than 2 MiB.
 pub const SOURCE_NESTING_MAX: usize = 64;
 /// How many operators such as `|`, `+` or `==` a source may have, counted in bytes: each may nest a term in the next

@@ -5,9 +5,10 @@ use serde_json::json;
 use crate::{
     situations::{Plans, Situation, paid, situations},
     support::{
-        Given, Refused, advance, begin, completed, complete, expire, fail, fail_for_good, faulted, fire_timers, given,
+        Given, Refused, advance, begin, complete, completed, execution_completed,
+        execution_faulted, expire, fail, fail_for_good, faulted, fire_timers, given,
         plans::{agent, order, sequence},
-        retried, scheduled, started, execution_faulted, execution_completed,
+        retried, scheduled, started,
     },
 };
 
@@ -19,15 +20,30 @@ const LATER: Refused = Refused::Superseded("a later attempt took its place");
 fn except<'p>(plans: &'p Plans, excluded: &[&str]) -> Vec<(&'static str, Given<'p>, u32)> {
     let all = situations(plans);
     for name in excluded {
-        assert!(all.iter().any(|situation| situation.name == *name), "there is no situation `{name}`");
+        assert!(
+            all.iter().any(|situation| situation.name == *name),
+            "there is no situation `{name}`"
+        );
     }
-    let rest = all.into_iter().filter(|situation| !excluded.contains(&situation.name));
-    rest.map(|Situation { name, given, attempt }| (name, given, attempt)).collect()
+    let rest = all
+        .into_iter()
+        .filter(|situation| !excluded.contains(&situation.name));
+    rest.map(
+        |Situation {
+             name,
+             given,
+             attempt,
+         }| (name, given, attempt),
+    )
+    .collect()
 }
 
 fn only<'p>(plans: &'p Plans, name: &str) -> (Given<'p>, u32) {
-    let found = situations(plans).into_iter().find(|situation| situation.name == name);
-    let Situation { given, attempt, .. } = found.unwrap_or_else(|| panic!("there is no situation `{name}`"));
+    let found = situations(plans)
+        .into_iter()
+        .find(|situation| situation.name == name);
+    let Situation { given, attempt, .. } =
+        found.unwrap_or_else(|| panic!("there is no situation `{name}`"));
     (given, attempt)
 }
 
@@ -35,23 +51,32 @@ fn only<'p>(plans: &'p Plans, name: &str) -> (Given<'p>, u32) {
 fn over(name: &str) -> Refused {
     match name {
         "pending, held above maxParallel" | "running, a sequence" => Refused::NotScheduled,
-        "waiting for its retry" | "completed" | "completed, output transformed" | "faulted" | "timed out" => {
-            Refused::OtherResult
-        }
+        "waiting for its retry"
+        | "completed"
+        | "completed, output transformed"
+        | "faulted"
+        | "timed out" => Refused::OtherResult,
         "cancelled" => CANCELLED,
         "skipped" => SKIPPED,
         open => panic!("`{open}` waits for a result"),
     }
 }
 
-const OPEN: [&str; 4] = ["pending, ready", "running", "pending, second attempt", "running, second attempt"];
+const OPEN: [&str; 4] = [
+    "pending, ready",
+    "running",
+    "pending, second attempt",
+    "running, second attempt",
+];
 
 #[test]
 fn an_attempt_that_nobody_holds_may_be_begun() {
     let plans = Plans::new();
     for name in ["pending, ready", "pending, second attempt"] {
         let (given, attempt) = only(&plans, name);
-        given.when(begin("charge", attempt, "worker-1")).then([started("charge", "worker-1")]);
+        given
+            .when(begin("charge", attempt, "worker-1"))
+            .then([started("charge", "worker-1")]);
     }
 }
 
@@ -60,8 +85,12 @@ fn begun_again_by_its_holder_is_a_repeat_and_by_another_is_refused() {
     let plans = Plans::new();
     for name in ["running", "running, second attempt"] {
         let (given, attempt) = only(&plans, name);
-        let given = given.when(begin("charge", attempt, "worker-1")).then_nothing();
-        given.when(begin("charge", attempt, "worker-2")).refused(&Refused::HeldBy("worker-1".to_owned()));
+        let given = given
+            .when(begin("charge", attempt, "worker-1"))
+            .then_nothing();
+        given
+            .when(begin("charge", attempt, "worker-2"))
+            .refused(&Refused::HeldBy("worker-1".to_owned()));
     }
 }
 
@@ -69,7 +98,9 @@ fn begun_again_by_its_holder_is_a_repeat_and_by_another_is_refused() {
 fn what_is_not_to_be_performed_cannot_be_begun() {
     let plans = Plans::new();
     for (name, given, attempt) in except(&plans, &OPEN) {
-        given.when(begin("charge", attempt, "worker-1")).refused(&over(name));
+        given
+            .when(begin("charge", attempt, "worker-1"))
+            .refused(&over(name));
     }
 }
 
@@ -78,7 +109,9 @@ fn the_first_result_wins_whether_or_not_the_attempt_was_begun() {
     let plans = Plans::new();
     for name in OPEN {
         let (given, attempt) = only(&plans, name);
-        given.when(complete("charge", attempt, paid())).then([completed("charge"), scheduled("ship")]);
+        given
+            .when(complete("charge", attempt, paid()))
+            .then([completed("charge"), scheduled("ship")]);
         let (given, attempt) = only(&plans, name);
         given
             .when(fail_for_good("charge", attempt, "declined"))
@@ -91,11 +124,15 @@ fn the_same_result_again_is_accepted_and_changes_nothing() {
     let plans = Plans::new();
     for name in ["completed", "completed, output transformed"] {
         let (given, attempt) = only(&plans, name);
-        given.when(complete("charge", attempt, paid())).then_nothing();
+        given
+            .when(complete("charge", attempt, paid()))
+            .then_nothing();
     }
     for name in ["waiting for its retry", "faulted"] {
         let (given, attempt) = only(&plans, name);
-        given.when(fail("charge", attempt, "declined")).then_nothing();
+        given
+            .when(fail("charge", attempt, "declined"))
+            .then_nothing();
     }
 }
 
@@ -166,7 +203,11 @@ fn an_unknown_task_is_named() {
 fn only_a_lease_that_somebody_holds_expires() {
     let plans = Plans::new();
     let (given, _) = only(&plans, "running");
-    given.when(expire("charge", 1)).then([retried("charge", 1)]).when(expire("charge", 1)).then_nothing();
+    given
+        .when(expire("charge", 1))
+        .then([retried("charge", 1)])
+        .when(expire("charge", 1))
+        .then_nothing();
     for (_, given, attempt) in except(&plans, &["running", "running, second attempt"]) {
         given.when(expire("charge", attempt)).then_nothing();
     }
@@ -176,7 +217,11 @@ fn only_a_lease_that_somebody_holds_expires() {
 fn time_and_advance_do_nothing_where_nothing_is_due() {
     let plans = Plans::new();
     for (_, given, _) in except(&plans, &[]) {
-        given.when(fire_timers()).then_nothing().when(advance()).then_nothing();
+        given
+            .when(fire_timers())
+            .then_nothing()
+            .when(advance())
+            .then_nothing();
     }
 }
 
@@ -184,7 +229,9 @@ fn time_and_advance_do_nothing_where_nothing_is_due() {
 fn a_result_is_the_same_however_its_object_is_ordered() {
     let plan = order();
     let given = given(&plan).history([complete("charge", 1, json!({"a": 1, "b": 2}))]);
-    given.when(complete("charge", 1, json!({"b": 2, "a": 1}))).then_nothing();
+    given
+        .when(complete("charge", 1, json!({"b": 2, "a": 1})))
+        .then_nothing();
 }
 
 #[test]
@@ -201,7 +248,14 @@ fn a_result_whose_transformation_fails_faults_once_and_its_repeat_is_accepted() 
 
 #[test]
 fn a_repeat_is_known_even_after_a_loop_has_come_around() {
-    let plan = sequence(&[agent("poll", ""), "- again: {switch: [{no: {when: '${ .done }', then: end}}, {yes: {then: poll}}]}".to_owned()].concat());
+    let plan = sequence(
+        &[
+            agent("poll", ""),
+            "- again: {switch: [{no: {when: '${ .done }', then: end}}, {yes: {then: poll}}]}"
+                .to_owned(),
+        ]
+        .concat(),
+    );
     let round = |attempt| complete("poll", attempt, json!({"done": false, "round": attempt}));
     let given = given(&plan).history([round(1), round(2), round(3)]);
     given
@@ -212,7 +266,12 @@ fn a_repeat_is_known_even_after_a_loop_has_come_around() {
         .when(complete("poll", 2, json!({"done": true})))
         .refused(&LATER)
         .when(complete("poll", 4, json!({"done": true})))
-        .then([completed("poll"), crate::support::chose("again", "no"), completed("again"), execution_completed()]);
+        .then([
+            completed("poll"),
+            crate::support::chose("again", "no"),
+            completed("again"),
+            execution_completed(),
+        ]);
 }
 
 #[test]
@@ -220,7 +279,13 @@ fn only_the_last_results_are_remembered() {
     let plan = sequence(&agent("poll", "then: poll"));
     let round = |attempt| complete("poll", attempt, json!(attempt));
     let given = given(&plan).history((1..=30).map(round));
-    given.when(round(30)).then_nothing().when(round(16)).then_nothing().when(round(1)).refused(&LATER);
+    given
+        .when(round(30))
+        .then_nothing()
+        .when(round(16))
+        .then_nothing()
+        .when(round(1))
+        .refused(&LATER);
 }
 
 #[test]
@@ -249,5 +314,9 @@ fn the_texts_of_an_error_are_cut_to_what_a_record_can_take() {
         .when(fail_for_good("charge", 1, &long))
         .then_nothing();
     let title = given.fault().0;
-    assert!(long.starts_with(&title) && title.len() <= 4096 && title.len() > 4000, "{} bytes", title.len());
+    assert!(
+        long.starts_with(&title) && title.len() <= 4096 && title.len() > 4000,
+        "{} bytes",
+        title.len()
+    );
 }

@@ -9,15 +9,21 @@ use eventflow_domain::{
 };
 
 use crate::support::{
-    Given, Outcome, Refused, Run, begin, cancelled, complete, completed, execution_completed, execution_faulted,
-    fail, fail_for_good, faulted, given, given_input,
+    Given, Outcome, Refused, Run, begin, cancelled, complete, completed, execution_completed,
+    execution_faulted, fail, fail_for_good, faulted, given, given_input,
     plans::{dag, graph, step},
     retried, scheduled, skipped,
 };
 
 /// The N: c needs a; d needs a and b. No nesting of forks can say it.
 fn n_shape() -> eventflow_domain::plan::Plan {
-    dag(&[step("a", ""), step("b", ""), step("c", "dependsOn: [a]"), step("d", "dependsOn: [a, b]")].concat())
+    dag(&[
+        step("a", ""),
+        step("b", ""),
+        step("c", "dependsOn: [a]"),
+        step("d", "dependsOn: [a, b]"),
+    ]
+    .concat())
 }
 
 #[test]
@@ -51,18 +57,31 @@ fn the_other_way_around_it_is_the_same_graph() {
 fn references_are_needs_and_bring_the_value() {
     let plan = dag(&[
         step("a", ""),
-        step("b", "inputs: {total: '${a.total}', of: '${input.id}', text: 'order ${input.id}'}"),
+        step(
+            "b",
+            "inputs: {total: '${a.total}', of: '${input.id}', text: 'order ${input.id}'}",
+        ),
     ]
     .concat());
-    let given = given_input(&plan, json!({"id": 7})).history([complete("a", 1, json!({"total": 12}))]);
-    assert_eq!(given.work_of("b"), json!({"total": 12, "of": 7, "text": "order 7"}));
+    let given =
+        given_input(&plan, json!({"id": 7})).history([complete("a", 1, json!({"total": 12}))]);
+    assert_eq!(
+        given.work_of("b"),
+        json!({"total": 12, "of": 7, "text": "order 7"})
+    );
 }
 
 #[test]
 fn a_graphs_output_may_be_said() {
     let steps = [step("a", ""), step("b", "")].concat();
-    let plan = graph(&steps, "output: {sum: '${a.n}', both: ['${a.n}', '${b.n}']}");
-    let given = given(&plan).history([complete("a", 1, json!({"n": 1})), complete("b", 1, json!({"n": 2}))]);
+    let plan = graph(
+        &steps,
+        "output: {sum: '${a.n}', both: ['${a.n}', '${b.n}']}",
+    );
+    let given = given(&plan).history([
+        complete("a", 1, json!({"n": 1})),
+        complete("b", 1, json!({"n": 2})),
+    ]);
     assert_eq!(given.output(), json!({"sum": 1, "both": [1, 2]}));
 }
 
@@ -80,7 +99,11 @@ fn a_step_whose_condition_is_false_is_skipped_and_so_is_what_needs_it() {
         .then([completed("a"), skipped("b"), scheduled("d"), skipped("c")])
         .when(complete("d", 1, json!(4)))
         .then([completed("d"), execution_completed()]);
-    assert_eq!(given.output(), json!({"a": {"go": false}, "d": 4}), "what was skipped has no output");
+    assert_eq!(
+        given.output(),
+        json!({"a": {"go": false}, "d": 4}),
+        "what was skipped has no output"
+    );
 }
 
 #[test]
@@ -152,11 +175,15 @@ fn no_more_than_max_parallel_run_and_a_place_goes_to_the_next_in_line() {
     let plan = graph(&steps, "maxParallel: 2");
     let given = given(&plan);
     assert_eq!(given.owed(), ["a", "b"]);
-    let given = given.when(complete("b", 1, json!(1))).then([completed("b")]);
+    let given = given
+        .when(complete("b", 1, json!(1)))
+        .then([completed("b")]);
     assert_eq!(given.owed(), ["a", "c"]);
     let given = given.when(fail("a", 1, "busy")).then([retried("a", 1)]);
     assert_eq!(given.owed(), ["c"], "who waits for a retry keeps the place");
-    let given = given.when(complete("c", 1, json!(1))).then([completed("c")]);
+    let given = given
+        .when(complete("c", 1, json!(1)))
+        .then([completed("c")]);
     assert_eq!(given.owed(), ["d"]);
 }
 
@@ -166,19 +193,31 @@ fn a_failed_step_gives_its_place_to_nobody() {
     let plan = graph(&steps, "maxParallel: 1");
     let given = given(&plan);
     let before = given.run.execution.sequence;
-    let given = given
-        .when(fail_for_good("a", 1, "broken"))
-        .then([faulted("a"), cancelled("b"), cancelled("c"), execution_faulted()]);
+    let given = given.when(fail_for_good("a", 1, "broken")).then([
+        faulted("a"),
+        cancelled("b"),
+        cancelled("c"),
+        execution_faulted(),
+    ]);
     for sequence in before.0..given.expect().sequence.0 {
         let history = &given.run.history[..usize::try_from(sequence).expect("a short history")];
         let run = Run::recovered(&plan, history);
-        assert!(run.owed().iter().all(|name| name == "a"), "after event {sequence}: {:?}", run.owed());
+        assert!(
+            run.owed().iter().all(|name| name == "a"),
+            "after event {sequence}: {:?}",
+            run.owed()
+        );
     }
 }
 
 #[test]
 fn a_step_of_the_engine_needs_no_place() {
-    let steps = [step("a", ""), "- {id: s, uses: set, with: {n: 1}}\n".to_owned(), step("b", "dependsOn: [s]")].concat();
+    let steps = [
+        step("a", ""),
+        "- {id: s, uses: set, with: {n: 1}}\n".to_owned(),
+        step("b", "dependsOn: [s]"),
+    ]
+    .concat();
     let plan = graph(&steps, "maxParallel: 1");
     let given = given(&plan);
     assert_eq!(given.owed(), ["a"]);
@@ -189,22 +228,37 @@ fn a_step_of_the_engine_needs_no_place() {
 #[test]
 fn an_error_in_a_graphs_output_faults_the_execution() {
     let plan = graph(&step("a", ""), "output: {x: 'n is ${a.n.m}'}");
-    let given = given(&plan).when(complete("a", 1, json!({"n": 1}))).then([completed("a"), execution_faulted()]);
-    assert_eq!(given.fault(), ("Expression failed".to_owned(), "/output".to_owned()));
+    let given = given(&plan)
+        .when(complete("a", 1, json!({"n": 1})))
+        .then([completed("a"), execution_faulted()]);
+    assert_eq!(
+        given.fault(),
+        ("Expression failed".to_owned(), "/output".to_owned())
+    );
 }
 
 #[test]
 fn a_step_that_faults_at_its_beginning_stops_those_after_it() {
-    let steps: String = ["a", "b", "c"].map(|id| step(id, "when: '${ .input.n + {} }'")).concat();
+    let steps: String = ["a", "b", "c"]
+        .map(|id| step(id, "when: '${ .input.n + {} }'"))
+        .concat();
     let plan = dag(&steps);
     let given = given_input(&plan, json!({"n": 1}));
-    assert_eq!(given.fault(), ("Expression failed".to_owned(), "/steps/0".to_owned()));
+    assert_eq!(
+        given.fault(),
+        ("Expression failed".to_owned(), "/steps/0".to_owned())
+    );
     assert_eq!(given.expect().tasks.len(), 1);
 }
 
 /// So many steps that need nothing.
 fn wide(steps: usize, rest: &str) -> eventflow_domain::plan::Plan {
-    graph(&(0..steps).map(|n| step(&format!("s{n}"), "")).collect::<String>(), rest)
+    graph(
+        &(0..steps)
+            .map(|n| step(&format!("s{n}"), ""))
+            .collect::<String>(),
+        rest,
+    )
 }
 
 #[test]
@@ -213,7 +267,9 @@ fn a_thousand_parallel_steps_begin_in_portions() {
     let mut run = Run::requested(&plan, Json::null());
     let mut rounds = 0;
     while run.execution.owes_advance() {
-        let stepped = run.step(&Command::Advance).expect("an advance is never refused");
+        let stepped = run
+            .step(&Command::Advance)
+            .expect("an advance is never refused");
         assert!(stepped.events.len() <= EVENTS_PER_STEP_MAX);
         assert!(stepped.bytes <= BYTES_PER_STEP_MAX);
         rounds += 1;
@@ -233,9 +289,19 @@ fn large_inputs_make_the_portions_smaller() {
     let plan = dag(&steps);
     let mut run = Run::requested(&plan, Json::of(&json!({"big": "x".repeat(40_000)})));
     while run.execution.owes_advance() {
-        let stepped = run.step(&Command::Advance).expect("an advance is never refused");
-        assert!(stepped.bytes < BYTES_PER_STEP_MAX + BYTES_PER_STEP_MAX / 2 + 64 * 1024, "{} bytes", stepped.bytes);
-        assert!(stepped.events.len() <= 6, "{} events of 40 kB each", stepped.events.len());
+        let stepped = run
+            .step(&Command::Advance)
+            .expect("an advance is never refused");
+        assert!(
+            stepped.bytes < BYTES_PER_STEP_MAX + BYTES_PER_STEP_MAX / 2 + 64 * 1024,
+            "{} bytes",
+            stepped.bytes
+        );
+        assert!(
+            stepped.events.len() <= 6,
+            "{} events of 40 kB each",
+            stepped.events.len()
+        );
     }
     assert_eq!(run.owed().len(), 20);
 }
@@ -245,17 +311,27 @@ fn a_fault_among_a_thousand_cancels_the_rest_in_portions() {
     let plan = wide(1000, "maxParallel: 500");
     let mut given = given(&plan);
     assert_eq!(given.owed().len(), 500);
-    given.run.order(&fail_for_good("s7", 1, "broken")).expect("the attempt is open");
+    given
+        .run
+        .order(&fail_for_good("s7", 1, "broken"))
+        .expect("the attempt is open");
     let mut rounds = 1;
     while given.run.execution.owes_advance() {
-        let events = given.run.command(&Command::Advance).expect("an advance is never refused");
+        let events = given
+            .run
+            .command(&Command::Advance)
+            .expect("an advance is never refused");
         assert!(events.len() <= EVENTS_PER_STEP_MAX);
         assert!(given.run.owed().len() < 500, "nothing that was held begins");
         rounds += 1;
     }
     assert!(rounds >= 999 / EVENTS_PER_STEP_MAX, "{rounds} rounds");
     assert_eq!(given.fault(), ("broken".to_owned(), "/steps/7".to_owned()));
-    let cancelled = given.expect().tasks.values().filter(|task| task.status == TaskStatus::Cancelled);
+    let cancelled = given
+        .expect()
+        .tasks
+        .values()
+        .filter(|task| task.status == TaskStatus::Cancelled);
     assert_eq!(cancelled.count(), 999);
 }
 
@@ -263,9 +339,18 @@ fn a_fault_among_a_thousand_cancels_the_rest_in_portions() {
 fn a_result_that_comes_while_the_rest_is_cancelled_changes_nothing_of_the_end() {
     let plan = wide(300, "");
     let mut given = given(&plan);
-    given.run.order(&fail_for_good("s0", 1, "broken")).expect("the attempt is open");
-    let late = given.owed().pop().expect("there are more than one step cancels");
-    given.run.order(&complete(&late, 1, json!(1))).expect("it has not been cancelled yet");
+    given
+        .run
+        .order(&fail_for_good("s0", 1, "broken"))
+        .expect("the attempt is open");
+    let late = given
+        .owed()
+        .pop()
+        .expect("there are more than one step cancels");
+    given
+        .run
+        .order(&complete(&late, 1, json!(1)))
+        .expect("it has not been cancelled yet");
     given.run.advance();
     assert_eq!(given.fault(), ("broken".to_owned(), "/steps/0".to_owned()));
 }
@@ -277,7 +362,8 @@ fn the_first_error_wins_whichever_is_settled_first() {
     for name in ["s2", "s1"] {
         run.now = run.now.after(eventflow_domain::DurationMs(1));
         let error = fail_for_good(name, 1, name).command(&plan);
-        let events = eventflow_domain::execution::decide(&run.execution, &plan, &error, run.now).expect("it is open");
+        let events = eventflow_domain::execution::decide(&run.execution, &plan, &error, run.now)
+            .expect("it is open");
         for event in events {
             run.execution.evolve(&event, run.now);
             run.history.push((event, run.now));
@@ -294,9 +380,27 @@ fn the_first_error_wins_whichever_is_settled_first() {
 fn what_is_owed_is_named_by_the_event_that_made_it_ready() {
     let plan = wide(3, "maxParallel: 1");
     let given = given(&plan);
-    let first = given.expect().owed(Sequence(0)).next().expect("one is owed").sequence;
-    assert_eq!(given.expect().owed(first).count(), 0, "what was performed is not owed again");
+    let first = given
+        .expect()
+        .owed(Sequence(0))
+        .next()
+        .expect("one is owed")
+        .sequence;
+    assert_eq!(
+        given.expect().owed(first).count(),
+        0,
+        "what was performed is not owed again"
+    );
     let given = given.history([complete("s0", 1, json!(1))]);
-    let second = given.expect().owed(first).next().expect("the next is owed").sequence;
-    assert_eq!(second, given.expect().sequence, "the end of the first made it ready");
+    let second = given
+        .expect()
+        .owed(first)
+        .next()
+        .expect("the next is owed")
+        .sequence;
+    assert_eq!(
+        second,
+        given.expect().sequence,
+        "the end of the first made it ready"
+    );
 }

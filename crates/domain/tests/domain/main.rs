@@ -1,4 +1,9 @@
 //! The domain's tests, one binary: a room per topic, the harness in `support`.
+#![allow(
+    clippy::needless_pass_by_value,
+    clippy::format_collect,
+    reason = "a test reads better with `json!(1)` than with `&json!(1)`, and builds small documents"
+)]
 
 mod dataflow;
 mod decide;

@@ -7,7 +7,8 @@ use eventflow_domain::{
     Digest, Epoch, ExecutionId, Json, PartitionId, Sequence, Tenant, Timestamp, Value,
     execution::Event,
     record::{
-        BODY_BYTES_MAX, Body, Chain, Entry, ExecutionEvents, FORMAT_LEVEL, Header, RecordFault, decode, history_hash,
+        BODY_BYTES_MAX, Body, Chain, Entry, ExecutionEvents, FORMAT_LEVEL, Header, RecordFault,
+        decode, history_hash,
     },
 };
 
@@ -36,7 +37,10 @@ fn header(batch: u64) -> Header {
 fn sample() -> (Body, Vec<u8>) {
     let (tenant, execution) = identity();
     let mut body = Body::default();
-    body.push(&Entry::EpochStarted { level: FORMAT_LEVEL, writer: "node-1".to_owned() });
+    body.push(&Entry::EpochStarted {
+        level: FORMAT_LEVEL,
+        writer: "node-1".to_owned(),
+    });
     body.push_events(&tenant, &execution, Sequence(1), &events());
     let bytes = body.seal(&header(0));
     (body, bytes)
@@ -44,7 +48,10 @@ fn sample() -> (Body, Vec<u8>) {
 
 fn reign(level: u32) -> Body {
     let mut body = Body::default();
-    body.push(&Entry::EpochStarted { level, writer: "node-1".to_owned() });
+    body.push(&Entry::EpochStarted {
+        level,
+        writer: "node-1".to_owned(),
+    });
     body
 }
 
@@ -63,7 +70,10 @@ struct Log {
 
 impl Log {
     fn begun() -> Self {
-        let mut log = Self { chain: Chain::start(PartitionId(3)), records: Vec::new() };
+        let mut log = Self {
+            chain: Chain::start(PartitionId(3)),
+            records: Vec::new(),
+        };
         log.append(Epoch(1), &reign(FORMAT_LEVEL), Timestamp(1_000));
         log
     }
@@ -88,8 +98,14 @@ impl Log {
     #[track_caller]
     fn refuses(&self, header: Header, body: &Body) -> RecordFault {
         let mut reader = self.reader();
-        let fault = reader.follow(&body.seal(&header)).expect_err("the record is refused");
-        assert_eq!(reader, self.reader(), "a refused record leaves the chain where it was");
+        let fault = reader
+            .follow(&body.seal(&header))
+            .expect_err("the record is refused");
+        assert_eq!(
+            reader,
+            self.reader(),
+            "a refused record leaves the chain where it was"
+        );
         fault
     }
 
@@ -103,20 +119,38 @@ fn what_was_written_is_read() {
     let (_, bytes) = sample();
     let record = decode(&bytes).expect("a whole record");
     assert_eq!(record.header, header(0));
-    let [Entry::EpochStarted { level, writer }, Entry::Execution(entry)] = &record.entries[..] else {
+    let [
+        Entry::EpochStarted { level, writer },
+        Entry::Execution(entry),
+    ] = &record.entries[..]
+    else {
         panic!("two entries: {:?}", record.entries);
     };
     assert_eq!((*level, writer.as_str()), (FORMAT_LEVEL, "node-1"));
     let read = entry.parse().expect("events of this version");
-    assert_eq!(read.iter().map(|(_, event)| event.clone()).collect::<Vec<_>>(), events());
-    assert!(read.iter().map(|(sequence, _)| sequence.0).eq(1..=read.len() as u64));
+    assert_eq!(
+        read.iter()
+            .map(|(_, event)| event.clone())
+            .collect::<Vec<_>>(),
+        events()
+    );
+    assert!(
+        read.iter()
+            .map(|(sequence, _)| sequence.0)
+            .eq(1..=read.len() as u64)
+    );
 }
 
 #[test]
 fn an_entry_written_as_such_is_the_same_as_its_events_written_at_once() {
     let (tenant, execution) = identity();
     let written = events().iter().map(Json::of).collect();
-    let entry = Entry::Execution(ExecutionEvents { tenant, execution, first: Sequence(1), events: written });
+    let entry = Entry::Execution(ExecutionEvents {
+        tenant,
+        execution,
+        first: Sequence(1),
+        events: written,
+    });
     let mut body = Body::default();
     body.push(&entry);
     assert_eq!(body.seal(&header(0)), batch_of_events().seal(&header(0)));
@@ -136,14 +170,23 @@ fn a_value_with_line_breaks_comes_back_as_it_was() {
     let text = "{\n  \"a\": [1,\r\n 2]\n}";
     let pretty = Value::Inline(Json::parse(text).expect("it is JSON"));
     let mut requested = events().swap_remove(0);
-    let Event::ExecutionRequested(request) = &mut requested else { panic!("the first event is a request") };
+    let Event::ExecutionRequested(request) = &mut requested else {
+        panic!("the first event is a request")
+    };
     request.input = pretty;
     let mut body = Body::default();
-    body.push_events(&tenant, &execution, Sequence(1), std::slice::from_ref(&requested));
+    body.push_events(
+        &tenant,
+        &execution,
+        Sequence(1),
+        std::slice::from_ref(&requested),
+    );
     body.push_events(&tenant, &execution, Sequence(2), &events()[1..]);
     let record = decode(&body.seal(&header(0))).expect("a whole record");
     assert_eq!(record.entries.len(), 2);
-    let Entry::Execution(first) = &record.entries[0] else { panic!("events") };
+    let Entry::Execution(first) = &record.entries[0] else {
+        panic!("events")
+    };
     assert_eq!(first.parse().expect("events"), [(Sequence(1), requested)]);
 }
 
@@ -153,7 +196,12 @@ fn a_batch_of_many_executions_is_a_fraction_of_its_size() {
     let mut body = Body::default();
     (0..50).for_each(|_| body.push_events(&tenant, &execution, Sequence(1), &events()));
     let bytes = body.seal(&header(0));
-    assert!(bytes.len() < body.len() / 5, "{} of {}", bytes.len(), body.len());
+    assert!(
+        bytes.len() < body.len() / 5,
+        "{} of {}",
+        bytes.len(),
+        body.len()
+    );
 }
 
 #[test]
@@ -175,7 +223,10 @@ fn every_truncation_and_every_addition_is_noticed() {
         assert_eq!(short, length < HEADER_BYTES, "{length}: {fault}");
     }
     for extra in [&b"\0"[..], b"\n", b"{}", &bytes] {
-        assert_eq!(decode(&[&bytes, extra].concat()), Err(RecordFault::Checksum));
+        assert_eq!(
+            decode(&[&bytes, extra].concat()),
+            Err(RecordFault::Checksum)
+        );
     }
 }
 
@@ -188,11 +239,17 @@ fn forged(mut bytes: Vec<u8>) -> Vec<u8> {
 
 #[test]
 fn a_size_that_would_exhaust_memory_is_refused() {
-    for size in [u32::MAX, u32::try_from(BODY_BYTES_MAX).expect("it fits") + 1] {
+    for size in [
+        u32::MAX,
+        u32::try_from(BODY_BYTES_MAX).expect("it fits") + 1,
+    ] {
         let (_, mut bytes) = sample();
         bytes[HEADER_BYTES - 4..HEADER_BYTES].copy_from_slice(&size.to_be_bytes());
         let fault = decode(&forged(bytes)).expect_err("a bomb");
-        assert!(matches!(&fault, RecordFault::Body(text) if text.contains(&size.to_string())), "{fault}");
+        assert!(
+            matches!(&fault, RecordFault::Body(text) if text.contains(&size.to_string())),
+            "{fault}"
+        );
     }
 }
 
@@ -218,9 +275,14 @@ fn a_record_of_another_version_is_foreign() {
 #[test]
 fn an_entry_that_this_version_does_not_know_is_named() {
     let mut body = Body::default();
-    body.push(&Entry::EpochStarted { level: 1, writer: "w".to_owned() });
+    body.push(&Entry::EpochStarted {
+        level: 1,
+        writer: "w".to_owned(),
+    });
     let record = decode(&body.seal(&header(0))).expect("a whole record");
-    let unknown = serde_json::to_string(&record.entries[0]).expect("it serialises").replace("epoch", "dynasty");
+    let unknown = serde_json::to_string(&record.entries[0])
+        .expect("it serialises")
+        .replace("epoch", "dynasty");
     let fault = serde_json::from_str::<Entry>(&unknown).expect_err("an unknown entry");
     assert!(fault.to_string().contains("dynasty"), "{fault}");
 }
@@ -234,14 +296,23 @@ fn events_that_cannot_be_read_are_named_with_their_place() {
         first: Sequence(first),
         events: vec![Json::parse(event).expect("it is JSON")],
     };
-    let fault = entry(7, r#"{"task_cloned": {}}"#).parse().expect_err("an unknown event").to_string();
-    assert!(fault.contains("event 7 of execution-1") && fault.contains("task_cloned"), "{fault}");
+    let fault = entry(7, r#"{"task_cloned": {}}"#)
+        .parse()
+        .expect_err("an unknown event")
+        .to_string();
+    assert!(
+        fault.contains("event 7 of execution-1") && fault.contains("task_cloned"),
+        "{fault}"
+    );
     let known = r#"{"task_cancelled":{"task":"/do/0/a"}}"#;
     assert!(entry(u64::MAX, known).parse().is_ok());
     for impossible in [0, u64::MAX] {
         let mut entry = entry(impossible, known);
         entry.events.push(entry.events[0].clone());
-        let fault = entry.parse().expect_err("no event has such a sequence").to_string();
+        let fault = entry
+            .parse()
+            .expect_err("no event has such a sequence")
+            .to_string();
         assert!(fault.contains("out of range"), "{fault}");
     }
 }
@@ -261,15 +332,27 @@ fn a_chain_is_followed_from_reign_to_reign() {
 fn a_partitions_time_never_goes_back() {
     let log = Log::begun();
     let header = log.chain.next_header(Epoch(1), Timestamp(10));
-    assert_eq!(header.time, Timestamp(1_000), "a clock that went back is not followed");
-    let earlier = Header { time: Timestamp(999), ..log.next() };
-    assert!(matches!(log.refuses(earlier, &batch_of_events()), RecordFault::Chain(text) if text.contains("time")));
+    assert_eq!(
+        header.time,
+        Timestamp(1_000),
+        "a clock that went back is not followed"
+    );
+    let earlier = Header {
+        time: Timestamp(999),
+        ..log.next()
+    };
+    assert!(
+        matches!(log.refuses(earlier, &batch_of_events()), RecordFault::Chain(text) if text.contains("time"))
+    );
 }
 
 #[test]
 fn a_foreign_partition_is_refused() {
     let log = Log::begun();
-    let foreign = Header { partition: PartitionId(4), ..log.next() };
+    let foreign = Header {
+        partition: PartitionId(4),
+        ..log.next()
+    };
     assert!(
         matches!(log.refuses(foreign, &batch_of_events()), RecordFault::Chain(text) if text.contains("partition 4"))
     );
@@ -278,7 +361,10 @@ fn a_foreign_partition_is_refused() {
 #[test]
 fn a_fork_is_refused() {
     let mut log = Log::begun();
-    let fork = Header { previous: log.chain.hash, ..log.next() };
+    let fork = Header {
+        previous: log.chain.hash,
+        ..log.next()
+    };
     log.append(Epoch(1), &batch_of_events(), Timestamp(2_000));
     let fork = Header { batch: 2, ..fork };
     assert!(
@@ -291,50 +377,105 @@ fn a_hole_and_a_repetition_are_refused() {
     let mut log = Log::begun();
     log.append(Epoch(1), &batch_of_events(), Timestamp(2_000));
     let mut skipping = Chain::start(PartitionId(3));
-    skipping.follow(&log.records[1]).expect_err("its predecessor is missing");
+    skipping
+        .follow(&log.records[1])
+        .expect_err("its predecessor is missing");
     for batch in [0, 1, 3] {
-        let fault = log.refuses(Header { batch, ..log.next() }, &batch_of_events());
-        assert!(matches!(fault, RecordFault::Chain(_)), "batch {batch}: {fault}");
+        let fault = log.refuses(
+            Header {
+                batch,
+                ..log.next()
+            },
+            &batch_of_events(),
+        );
+        assert!(
+            matches!(fault, RecordFault::Chain(_)),
+            "batch {batch}: {fault}"
+        );
     }
     let mut again = log.reader();
-    again.follow(&log.records[1]).expect_err("it was followed already");
+    again
+        .follow(&log.records[1])
+        .expect_err("it was followed already");
 }
 
 #[test]
 fn a_reign_begins_with_its_announcement_and_only_there() {
     let mut log = Log::begun();
     log.append(Epoch(1), &batch_of_events(), Timestamp(2_000));
-    let unannounced = [(2, 0, false), (2, 2, false), (1, 2, true), (0, 0, true), (2, 1, true)];
+    let unannounced = [
+        (2, 0, false),
+        (2, 2, false),
+        (1, 2, true),
+        (0, 0, true),
+        (2, 1, true),
+    ];
     for (epoch, batch, announced) in unannounced {
-        let header = Header { epoch: Epoch(epoch), batch, ..log.next() };
-        let body = if announced { reign(FORMAT_LEVEL) } else { batch_of_events() };
+        let header = Header {
+            epoch: Epoch(epoch),
+            batch,
+            ..log.next()
+        };
+        let body = if announced {
+            reign(FORMAT_LEVEL)
+        } else {
+            batch_of_events()
+        };
         let fault = log.refuses(header, &body);
-        assert!(matches!(fault, RecordFault::Chain(_)), "{epoch} {batch} {announced}: {fault}");
+        assert!(
+            matches!(fault, RecordFault::Chain(_)),
+            "{epoch} {batch} {announced}: {fault}"
+        );
     }
     let mut midst = batch_of_events();
-    midst.push(&Entry::EpochStarted { level: FORMAT_LEVEL, writer: "node-2".to_owned() });
-    assert!(matches!(log.refuses(log.next(), &midst), RecordFault::Chain(_)));
+    midst.push(&Entry::EpochStarted {
+        level: FORMAT_LEVEL,
+        writer: "node-2".to_owned(),
+    });
+    assert!(matches!(
+        log.refuses(log.next(), &midst),
+        RecordFault::Chain(_)
+    ));
 }
 
 #[test]
 fn the_first_record_of_a_log_announces_a_reign() {
     let start = Chain::start(PartitionId(3));
-    let header = Header { epoch: Epoch(0), ..start.next_header(Epoch(1), Timestamp(1)) };
+    let header = Header {
+        epoch: Epoch(0),
+        ..start.next_header(Epoch(1), Timestamp(1))
+    };
     for (header, body) in [
         (header, batch_of_events()),
         (header, reign(FORMAT_LEVEL)),
-        (Header { epoch: Epoch(1), ..header }, batch_of_events()),
+        (
+            Header {
+                epoch: Epoch(1),
+                ..header
+            },
+            batch_of_events(),
+        ),
     ] {
-        start.clone().follow(&body.seal(&header)).expect_err("nobody reigns yet");
+        start
+            .clone()
+            .follow(&body.seal(&header))
+            .expect_err("nobody reigns yet");
     }
 }
 
 #[test]
 fn a_higher_format_level_is_refused_by_name() {
     let log = Log::begun();
-    let header = Header { epoch: Epoch(2), batch: 0, ..log.next() };
+    let header = Header {
+        epoch: Epoch(2),
+        batch: 0,
+        ..log.next()
+    };
     let fault = log.refuses(header, &reign(FORMAT_LEVEL + 1));
-    assert!(matches!(&fault, RecordFault::Entry(text) if text.contains("format level 2")), "{fault}");
+    assert!(
+        matches!(&fault, RecordFault::Entry(text) if text.contains("format level 2")),
+        "{fault}"
+    );
 }
 
 #[test]
@@ -342,10 +483,21 @@ fn the_hash_of_a_history_depends_on_every_event_its_place_and_its_order() {
     let written: Vec<Json> = events().iter().map(Json::of).collect();
     let hash = |events: &[&Json], first: u64| {
         let start = Digest([0; 32]);
-        (first..).map(Sequence).zip(events).fold(start, |hash, (sequence, event)| history_hash(&hash, sequence, event))
+        (first..)
+            .map(Sequence)
+            .zip(events)
+            .fold(start, |hash, (sequence, event)| {
+                history_hash(&hash, sequence, event)
+            })
     };
     let (one, two) = (&written[0], &written[1]);
-    let all = [hash(&[one, two], 1), hash(&[two, one], 1), hash(&[one, two], 2), hash(&[one], 1), hash(&[one, one], 1)];
+    let all = [
+        hash(&[one, two], 1),
+        hash(&[two, one], 1),
+        hash(&[one, two], 2),
+        hash(&[one], 1),
+        hash(&[one, one], 1),
+    ];
     let different: std::collections::BTreeSet<_> = all.iter().collect();
     assert_eq!(different.len(), all.len());
 }

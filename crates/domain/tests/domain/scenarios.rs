@@ -52,7 +52,8 @@ do:
         input: json!({"id": 7}),
         worker: |_| Outcome::FailedForGood(crate::support::problem("card stolen")),
     },
-    || Scenario {
+    || {
+        Scenario {
         name: "task-retried",
         document: "
 document: {dsl: 1.0.3, namespace: golden, name: flaky, version: 1.0.0}
@@ -68,6 +69,7 @@ do:
             3 => Outcome::Nobody,
             _ => well(job),
         },
+    }
     },
     || Scenario {
         name: "conditional-with-skip",
@@ -122,7 +124,13 @@ steps:
   - {id: d, uses: agent, with: {capability: work}, dependsOn: [a, b]}
 ",
         input: json!({}),
-        worker: |job| if job.task == "b" { Outcome::Nobody } else { Outcome::failed("broken") },
+        worker: |job| {
+            if job.task == "b" {
+                Outcome::Nobody
+            } else {
+                Outcome::failed("broken")
+            }
+        },
     },
     || Scenario {
         name: "execution-timed-out",
@@ -138,7 +146,8 @@ do:
         input: json!({}),
         worker: |_| Outcome::Nobody,
     },
-    || Scenario {
+    || {
+        Scenario {
         name: "task-timed-out",
         document: "
 document: {dsl: 1.0.3, namespace: golden, name: slow, version: 1.1.0}
@@ -147,8 +156,10 @@ do:
 ",
         input: json!({}),
         worker: |_| Outcome::Nobody,
+    }
     },
-    || Scenario {
+    || {
+        Scenario {
         name: "raised",
         document: "
 document: {dsl: 1.0.3, namespace: golden, name: raised, version: 1.0.0}
@@ -157,6 +168,7 @@ do:
 ",
         input: json!({}),
         worker: well,
+    }
     },
 ];
 

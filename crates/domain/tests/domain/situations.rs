@@ -22,12 +22,31 @@ pub(crate) struct Plans {
 impl Plans {
     pub(crate) fn new() -> Self {
         Self {
-            retried: sequence(&[agent_with("charge", &retries(1), "timeout: {after: PT1M}"), agent("ship", "")].concat()),
-            held: graph(&[step("other", ""), step("charge", "")].concat(), "maxParallel: 1"),
+            retried: sequence(
+                &[
+                    agent_with("charge", &retries(1), "timeout: {after: PT1M}"),
+                    agent("ship", ""),
+                ]
+                .concat(),
+            ),
+            held: graph(
+                &[step("other", ""), step("charge", "")].concat(),
+                "maxParallel: 1",
+            ),
             cancelled: graph(&[step("charge", ""), step("other", "")].concat(), ""),
-            transformed: sequence(&[agent("charge", "output: {as: '${ .paid }'}"), agent("ship", "")].concat()),
-            conditional: sequence(&[agent("charge", "if: '${ false }'"), agent("ship", "")].concat()),
-            nested: sequence("- charge:\n    do:\n      - inner: {call: 'agent:1.0.0@default', with: {capability: inner}}"),
+            transformed: sequence(
+                &[
+                    agent("charge", "output: {as: '${ .paid }'}"),
+                    agent("ship", ""),
+                ]
+                .concat(),
+            ),
+            conditional: sequence(
+                &[agent("charge", "if: '${ false }'"), agent("ship", "")].concat(),
+            ),
+            nested: sequence(
+                "- charge:\n    do:\n      - inner: {call: 'agent:1.0.0@default', with: {capability: inner}}",
+            ),
         }
     }
 }
@@ -50,26 +69,49 @@ pub(crate) fn situations(plans: &Plans) -> Vec<Situation<'_>> {
     let retried = || given(&plans.retried);
     let begun = || retried().history([begin("charge", 1, "worker-1")]);
     let declined = || begun().history([fail("charge", 1, "declined")]);
-    let situation = |name, given, attempt| Situation { name, given, attempt };
+    let situation = |name, given, attempt| Situation {
+        name,
+        given,
+        attempt,
+    };
     vec![
         situation("pending, ready", retried(), 1),
         situation("pending, held above maxParallel", given(&plans.held), 1),
         situation("running", begun(), 1),
         situation("waiting for its retry", declined(), 1),
         situation("pending, second attempt", declined().wait(1_000), 2),
-        situation("running, second attempt", declined().wait(1_000).history([begin("charge", 2, "worker-1")]), 2),
-        situation("completed", begun().history([complete("charge", 1, paid())]), 1),
         situation(
-            "completed, output transformed",
-            given(&plans.transformed).history([begin("charge", 1, "worker-1"), complete("charge", 1, paid())]),
+            "running, second attempt",
+            declined()
+                .wait(1_000)
+                .history([begin("charge", 2, "worker-1")]),
+            2,
+        ),
+        situation(
+            "completed",
+            begun().history([complete("charge", 1, paid())]),
             1,
         ),
-        situation("faulted", begun().history([fail_for_good("charge", 1, "declined")]), 1),
+        situation(
+            "completed, output transformed",
+            given(&plans.transformed).history([
+                begin("charge", 1, "worker-1"),
+                complete("charge", 1, paid()),
+            ]),
+            1,
+        ),
+        situation(
+            "faulted",
+            begun().history([fail_for_good("charge", 1, "declined")]),
+            1,
+        ),
         situation("timed out", begun().wait(60_000), 1),
         situation(
             "cancelled",
-            given(&plans.cancelled)
-                .history([begin("charge", 1, "worker-1"), fail_for_good("other", 1, "out of stock")]),
+            given(&plans.cancelled).history([
+                begin("charge", 1, "worker-1"),
+                fail_for_good("other", 1, "out of stock"),
+            ]),
             1,
         ),
         situation("skipped", given(&plans.conditional), 1),
@@ -83,13 +125,25 @@ pub(crate) fn orders(attempt: u32) -> Vec<(&'static str, Order)> {
         ("begin, worker-1", begin("charge", attempt, "worker-1")),
         ("begin, worker-2", begin("charge", attempt, "worker-2")),
         ("complete, paid", complete("charge", attempt, paid())),
-        ("complete, unpaid", complete("charge", attempt, json!({"paid": false}))),
+        (
+            "complete, unpaid",
+            complete("charge", attempt, json!({"paid": false})),
+        ),
         ("fail, declined", fail("charge", attempt, "declined")),
         ("fail, another", fail("charge", attempt, "lost")),
         ("fail for good", fail_for_good("charge", attempt, "broken")),
         ("expire", expire("charge", attempt)),
-        ("an earlier attempt fails, declined", fail("charge", attempt - 1, "declined")),
-        ("an earlier attempt completes", complete("charge", attempt - 1, paid())),
-        ("a later attempt completes", complete("charge", attempt + 1, paid())),
+        (
+            "an earlier attempt fails, declined",
+            fail("charge", attempt - 1, "declined"),
+        ),
+        (
+            "an earlier attempt completes",
+            complete("charge", attempt - 1, paid()),
+        ),
+        (
+            "a later attempt completes",
+            complete("charge", attempt + 1, paid()),
+        ),
     ]
 }

@@ -5,8 +5,9 @@ use serde_json::json;
 use eventflow_domain::{DurationMs, Json, plan::Plan};
 
 use crate::support::{
-    Failure, Given, Order, Outcome, Refused, Run, begin, cancelled, complete, completed, execution_completed,
-    execution_faulted, execution_timed_out, expire, fail, fail_for_good, fail_until, faulted, fire_timers, given,
+    Failure, Given, Order, Outcome, Refused, Run, begin, cancelled, complete, completed,
+    execution_completed, execution_faulted, execution_timed_out, expire, fail, fail_for_good,
+    fail_until, faulted, fire_timers, given,
     plans::{agent, agent_with, document, graph, retries, sequence, step},
     problem, ready, retried, scheduled, started, timed_out,
 };
@@ -38,8 +39,18 @@ fn while_it_waits_nothing_is_owed_and_the_error_is_kept() {
     let plan = charge();
     let given = given(&plan).history([fail("charge", 1, "declined")]);
     assert_eq!(given.owed(), Vec::<String>::new());
-    assert_eq!(given.expect().next_deadline(), Some(given.run.now.after(DurationMs(1_000))));
-    assert_eq!(given.task("charge").error.as_ref().and_then(|error| error.title.as_deref()), Some("declined"));
+    assert_eq!(
+        given.expect().next_deadline(),
+        Some(given.run.now.after(DurationMs(1_000)))
+    );
+    assert_eq!(
+        given
+            .task("charge")
+            .error
+            .as_ref()
+            .and_then(|error| error.title.as_deref()),
+        Some("declined")
+    );
     let given = given.wait(1_000);
     assert_eq!(given.owed(), ["charge"]);
     assert_eq!(given.task("charge").agent, None);
@@ -53,15 +64,27 @@ fn spent_retries_fault_the_task_with_the_last_error() {
         .wait(1_000)
         .history([fail("charge", 2, "second")])
         .wait(1_999);
-    assert_eq!(given.owed(), Vec::<String>::new(), "the second delay is twice the first");
-    let given = given.wait(1).when(fail("charge", 3, "third")).then([faulted("charge"), execution_faulted()]);
-    assert_eq!(given.fault(), ("third".to_owned(), "/do/0/charge".to_owned()));
+    assert_eq!(
+        given.owed(),
+        Vec::<String>::new(),
+        "the second delay is twice the first"
+    );
+    let given = given
+        .wait(1)
+        .when(fail("charge", 3, "third"))
+        .then([faulted("charge"), execution_faulted()]);
+    assert_eq!(
+        given.fault(),
+        ("third".to_owned(), "/do/0/charge".to_owned())
+    );
 }
 
 #[test]
 fn a_failure_for_good_is_not_retried() {
     let plan = charge();
-    given(&plan).when(fail_for_good("charge", 1, "stolen")).then([faulted("charge"), execution_faulted()]);
+    given(&plan)
+        .when(fail_for_good("charge", 1, "stolen"))
+        .then([faulted("charge"), execution_faulted()]);
 }
 
 #[test]
@@ -77,7 +100,9 @@ fn an_agent_may_ask_for_a_later_retry_but_not_for_an_earlier_one() {
 #[test]
 fn a_retry_in_the_farthest_future_is_cut_off_by_the_tasks_own_time() {
     let plan = charge();
-    let given = given(&plan).history([fail_until("charge", 1, "busy", u64::MAX)]).wait(600_000);
+    let given = given(&plan)
+        .history([fail_until("charge", 1, "busy", u64::MAX)])
+        .wait(600_000);
     assert_eq!(given.fault().0, "Task timed out");
 }
 
@@ -107,12 +132,19 @@ fn an_expired_lease_is_a_failure_that_is_retried() {
         .when(complete("charge", 1, json!(1)))
         .refused(&Refused::Superseded("a later attempt took its place"));
     let error = given.task("charge").error.clone().expect("the expiry");
-    assert_eq!((error.status, error.title.as_deref()), (408, Some("Lease expired")));
+    assert_eq!(
+        (error.status, error.title.as_deref()),
+        (408, Some("Lease expired"))
+    );
 }
 
 #[test]
 fn an_attempt_that_nobody_picks_up_ends_and_is_retried() {
-    let plan = sequence(&agent_with("charge", &format!("startWithin: PT5S, {}", retries(1)), ""));
+    let plan = sequence(&agent_with(
+        "charge",
+        &format!("startWithin: PT5S, {}", retries(1)),
+        "",
+    ));
     let given = given(&plan)
         .later(5_000)
         .when(fire_timers())
@@ -140,16 +172,31 @@ fn an_attempt_that_was_begun_may_take_longer_than_it_may_wait() {
 
 #[test]
 fn a_task_times_out_over_all_of_its_attempts_even_between_two() {
-    for history in [vec![], vec![begin("charge", 1, "worker-1")], vec![fail_until("charge", 1, "busy", 9_000_000)]] {
-        let plan = sequence(&[agent_with("charge", &retries(3), "timeout: {after: PT1M}"), agent("ship", "")].concat());
+    for history in [
+        vec![],
+        vec![begin("charge", 1, "worker-1")],
+        vec![fail_until("charge", 1, "busy", 9_000_000)],
+    ] {
+        let plan = sequence(
+            &[
+                agent_with("charge", &retries(3), "timeout: {after: PT1M}"),
+                agent("ship", ""),
+            ]
+            .concat(),
+        );
         let given = given(&plan)
             .history(history)
             .later(60_000)
             .when(fire_timers())
             .then([timed_out("charge"), execution_faulted()]);
         let error = given.expect().error.clone().expect("an error");
-        assert_eq!((error.status, error.instance.as_deref()), (408, Some("/do/0/charge")));
-        given.when(complete("charge", 1, json!(1))).refused(&Refused::OtherResult);
+        assert_eq!(
+            (error.status, error.instance.as_deref()),
+            (408, Some("/do/0/charge"))
+        );
+        given
+            .when(complete("charge", 1, json!(1)))
+            .refused(&Refused::OtherResult);
     }
 }
 
@@ -170,7 +217,10 @@ fn a_nested_list_times_out_as_a_whole() {
 
 #[test]
 fn an_execution_times_out_and_cancels_what_is_under_way() {
-    let plan = document(&[agent("a", ""), agent("b", "")].concat(), "timeout: {after: PT30S}");
+    let plan = document(
+        &[agent("a", ""), agent("b", "")].concat(),
+        "timeout: {after: PT30S}",
+    );
     let given = given(&plan)
         .later(29_999)
         .when(fire_timers())
@@ -186,8 +236,15 @@ fn an_execution_times_out_and_cancels_what_is_under_way() {
 
 #[test]
 fn a_graph_that_times_out_is_not_taken_for_one_that_is_through() {
-    let plan = graph(&[step("a", ""), step("b", ""), step("c", "dependsOn: [a]")].concat(), "timeout: 30s");
-    given(&plan).later(30_000).when(fire_timers()).then([cancelled("a"), cancelled("b"), execution_timed_out()]);
+    let plan = graph(
+        &[step("a", ""), step("b", ""), step("c", "dependsOn: [a]")].concat(),
+        "timeout: 30s",
+    );
+    given(&plan).later(30_000).when(fire_timers()).then([
+        cancelled("a"),
+        cancelled("b"),
+        execution_timed_out(),
+    ]);
 }
 
 #[test]
@@ -197,34 +254,61 @@ fn a_wide_graph_that_times_out_is_cancelled_in_portions_and_no_late_result_compl
     let mut run = given(&plan).later(30_000).run;
     let running = run.owed();
     let first = run.order(&fire_timers()).expect("timers are never refused");
-    assert!(first.len() <= 64 && run.execution.next_deadline().is_some_and(|due| due <= run.now));
+    assert!(
+        first.len() <= 64
+            && run
+                .execution
+                .next_deadline()
+                .is_some_and(|due| due <= run.now)
+    );
     let open: Vec<String> = run.owed();
-    assert!(open.iter().all(|name| running.contains(name)), "nothing that was held begins");
+    assert!(
+        open.iter().all(|name| running.contains(name)),
+        "nothing that was held begins"
+    );
     for name in &open {
-        run.order(&complete(name, 1, json!(1))).expect("it has not been cancelled yet");
+        run.order(&complete(name, 1, json!(1)))
+            .expect("it has not been cancelled yet");
     }
     run.wait(DurationMs(0));
     let given = Given { run };
     assert_eq!(given.fault().0, "Execution timed out");
-    let begun = given.run.history.iter().filter(|(event, _)| event.kind() == "task_scheduled").count();
+    let begun = given
+        .run
+        .history
+        .iter()
+        .filter(|(event, _)| event.kind() == "task_scheduled")
+        .count();
     assert_eq!(begun, 200);
 }
 
 #[test]
 fn everything_that_is_due_happens_in_order_of_its_time() {
-    let plan = sequence(&agent_with("a", "startWithin: PT5S, retry: {delay: PT1S, limit: {attempt: {count: 1}}}", ""));
-    given(&plan)
-        .later(86_400_000)
-        .when(fire_timers())
-        .then([retried("a", 1), timed_out("a"), execution_faulted()]);
+    let plan = sequence(&agent_with(
+        "a",
+        "startWithin: PT5S, retry: {delay: PT1S, limit: {attempt: {count: 1}}}",
+        "",
+    ));
+    given(&plan).later(86_400_000).when(fire_timers()).then([
+        retried("a", 1),
+        timed_out("a"),
+        execution_faulted(),
+    ]);
 }
 
 #[test]
 fn held_tasks_have_no_clock_until_there_is_room_for_them() {
-    let plan = graph(&[step("a", "timeout: 1m"), step("b", "timeout: 1m")].concat(), "maxParallel: 1");
-    let given = given(&plan).history([begin("a", 1, "worker-1")]).later(59_999);
+    let plan = graph(
+        &[step("a", "timeout: 1m"), step("b", "timeout: 1m")].concat(),
+        "maxParallel: 1",
+    );
+    let given = given(&plan)
+        .history([begin("a", 1, "worker-1")])
+        .later(59_999);
     assert_eq!(given.task("b").ready_at, None);
-    let given = given.when(complete("a", 1, json!(1))).then([completed("a")]);
+    let given = given
+        .when(complete("a", 1, json!(1)))
+        .then([completed("a")]);
     assert_eq!(given.task("b").ready_at, Some(given.run.now));
     assert_eq!(given.owed(), ["b"]);
     given
@@ -260,14 +344,24 @@ fn the_agents_own_error_is_kept_with_the_task_as_its_instance() {
     let mut error = problem("no such card").at("somewhere else");
     error.kind = "https://example.com/errors/card".into();
     error.status = 422;
-    let failure = Failure { error: error.clone(), retryable: false, retry_after: None };
+    let failure = Failure {
+        error: error.clone(),
+        retryable: false,
+        retry_after: None,
+    };
     let given = given(&plan).history([Order::Fail("a".to_owned(), 1, failure)]);
     assert_eq!(given.expect().error, Some(error.at("/do/0/a")));
 }
 
 #[test]
 fn a_task_that_follows_has_clocks_of_its_own() {
-    let plan = sequence(&[agent("a", "timeout: {after: PT1M}"), agent("b", "timeout: {after: PT1M}")].concat());
+    let plan = sequence(
+        &[
+            agent("a", "timeout: {after: PT1M}"),
+            agent("b", "timeout: {after: PT1M}"),
+        ]
+        .concat(),
+    );
     given(&plan)
         .history([begin("a", 1, "worker-1")])
         .later(59_000)

@@ -7,16 +7,30 @@ use eventflow_domain::execution::{Event, Status, TaskStatus};
 use crate::{
     scenarios::SCENARIOS,
     situations::{Plans, orders, situations},
-    support::{Refused, Run, run::fold},
+    support::{Refused, Run, Seen, run::fold, task_of},
 };
 
-const UPDATE: &str = "EVENTFLOW_UPDATE_TRANSITIONS=1 cargo nextest run -p eventflow-domain transitions";
+const UPDATE: &str =
+    "EVENTFLOW_UPDATE_TRANSITIONS=1 cargo nextest run -p eventflow-domain transitions";
 
 /// Every kind of event, in the order of an execution's life.
 const KINDS: [&str; 16] = [
-    "execution_requested", "execution_started", "sequence_entered", "task_scheduled", "task_started",
-    "retry_scheduled", "timer_fired", "branch_selected", "task_completed", "task_faulted", "task_timed_out",
-    "task_skipped", "task_cancelled", "execution_completed", "execution_faulted", "execution_timed_out",
+    "execution_requested",
+    "execution_started",
+    "sequence_entered",
+    "task_scheduled",
+    "task_started",
+    "retry_scheduled",
+    "timer_fired",
+    "branch_selected",
+    "task_completed",
+    "task_faulted",
+    "task_timed_out",
+    "task_skipped",
+    "task_cancelled",
+    "execution_completed",
+    "execution_faulted",
+    "execution_timed_out",
 ];
 
 #[test]
@@ -27,7 +41,10 @@ fn the_table_of_transitions_is_up_to_date() {
         fs::write(&path, &table).expect("fixtures/transitions.md is written");
     }
     let committed = fs::read_to_string(&path).unwrap_or_default();
-    let differs = table.lines().zip(committed.lines()).find(|(new, old)| new != old);
+    let differs = table
+        .lines()
+        .zip(committed.lines())
+        .find(|(new, old)| new != old);
     assert!(
         table == committed,
         "fixtures/transitions.md differs from what the domain does, first at {differs:?}; if that is meant, run\n{UPDATE}\nand \
@@ -45,7 +62,11 @@ fn table() -> String {
     );
     let plans = Plans::new();
     for (column, (title, _)) in orders(1).into_iter().enumerate() {
-        write!(text, "\n### {title}\n\n| situation | what happens |\n|---|---|\n").expect("a String takes all");
+        write!(
+            text,
+            "\n### {title}\n\n| situation | what happens |\n|---|---|\n"
+        )
+        .expect("a String takes all");
         for situation in situations(&plans) {
             let (_, order) = orders(situation.attempt).swap_remove(column);
             let mut run = situation.given.run;
@@ -62,10 +83,18 @@ fn table() -> String {
 }
 
 fn said(run: &Run<'_>, events: &[Event]) -> String {
-    let said = events.iter().map(|event| crate::support::Seen::of(run.plan, event).as_str().replacen(' ', "(", 1));
-    said.map(|text| if text.contains('(') { format!("`{text})`") } else { format!("`{text}`") })
-        .collect::<Vec<_>>()
-        .join(", ")
+    let said = events
+        .iter()
+        .map(|event| Seen::of(run.plan, event).as_str().replacen(' ', "(", 1));
+    said.map(|text| {
+        if text.contains('(') {
+            format!("`{text})`")
+        } else {
+            format!("`{text}`")
+        }
+    })
+    .collect::<Vec<_>>()
+    .join(", ")
 }
 
 fn refusal(refused: &Refused) -> String {
@@ -83,7 +112,7 @@ type Moves = BTreeMap<(&'static str, &'static str), Vec<&'static str>>;
 /// What every event does to the status of the execution and of its task, over runs of every shape.
 fn observed() -> String {
     let (mut executions, mut tasks): (Moves, Moves) = Default::default();
-    let mut note = |moves: &mut Moves, kind, before, after| {
+    let note = |moves: &mut Moves, kind, before, after| {
         let seen = moves.entry((kind, before)).or_default();
         if !seen.contains(&after) {
             seen.push(after);
@@ -94,43 +123,90 @@ fn observed() -> String {
         let scenario = scenario();
         let plan = scenario.plan();
         let run = scenario.run(&plan);
-        note(&mut executions, KINDS[0], "none", fold(&run.history[..1]).status.as_str());
+        note(
+            &mut executions,
+            KINDS[0],
+            "none",
+            fold(&run.history[..1]).status.as_str(),
+        );
         for length in 2..=run.history.len() {
-            let (before, after) = (fold(&run.history[..length - 1]), fold(&run.history[..length]));
+            let (before, after) = (
+                fold(&run.history[..length - 1]),
+                fold(&run.history[..length]),
+            );
             let kind = run.history[length - 1].0.kind();
-            note(&mut executions, kind, before.status.as_str(), after.status.as_str());
-            for (task, state) in &after.tasks {
+            note(
+                &mut executions,
+                kind,
+                before.status.as_str(),
+                after.status.as_str(),
+            );
+            if let Some(task) = task_of(&run.history[length - 1].0) {
                 let status = before.tasks.get(task).map(|task| task.status);
-                if status != Some(state.status) || before.tasks.get(task) != Some(state) {
-                    note(&mut tasks, kind, status.map_or("none", TaskStatus::as_str), state.status.as_str());
-                }
+                let moved = after.tasks[task].status;
+                note(
+                    &mut tasks,
+                    kind,
+                    status.map_or("none", TaskStatus::as_str),
+                    moved.as_str(),
+                );
             }
         }
     }
-    let unseen: Vec<_> = KINDS.iter().filter(|kind| !executions.keys().any(|(seen, _)| seen == *kind)).collect();
+    let unseen: Vec<_> = KINDS
+        .iter()
+        .filter(|kind| !executions.keys().any(|(seen, _)| seen == *kind))
+        .collect();
     assert!(unseen.is_empty(), "no scenario brings {unseen:?}: add one");
-    let unknown: Vec<_> = executions.keys().filter(|(kind, _)| !KINDS.contains(kind)).collect();
+    let unknown: Vec<_> = executions
+        .keys()
+        .filter(|(kind, _)| !KINDS.contains(kind))
+        .collect();
     assert!(unknown.is_empty(), "add {unknown:?} to the kinds of events");
     let mut text = String::new();
-    matrix(&mut text, "the execution", &executions, Status::ALL.iter().map(|status| status.as_str()));
-    matrix(&mut text, "a task", &tasks, TaskStatus::ALL.iter().map(|status| status.as_str()));
+    matrix(
+        &mut text,
+        "the execution",
+        &executions,
+        Status::ALL.iter().map(|status| status.as_str()),
+    );
+    matrix(
+        &mut text,
+        "a task",
+        &tasks,
+        TaskStatus::ALL.iter().map(|status| status.as_str()),
+    );
     text
 }
 
 /// A table of the status after each event, by the status before it; a status that nothing leaves is left out.
-fn matrix(text: &mut String, of: &str, moves: &Moves, statuses: impl Iterator<Item = &'static str>) {
-    let used = std::iter::once("none").chain(statuses).filter(|status| moves.keys().any(|(_, before)| before == status));
+fn matrix(
+    text: &mut String,
+    of: &str,
+    moves: &Moves,
+    statuses: impl Iterator<Item = &'static str>,
+) {
+    let used = std::iter::once("none")
+        .chain(statuses)
+        .filter(|status| moves.keys().any(|(_, before)| before == status));
     let columns: Vec<&str> = used.collect();
     write!(text, "\n## Events and the status of {of}\n\nThe status after an event, by the status before it.\n\n| event |")
         .expect("a String takes all");
-    columns.iter().for_each(|status| write!(text, " {status} |").expect("a String takes all"));
+    for status in &columns {
+        write!(text, " {status} |").expect("a String takes all");
+    }
     text.push_str("\n|---|");
-    columns.iter().for_each(|_| text.push_str("---|"));
+    text.push_str(&"---|".repeat(columns.len()));
     text.push('\n');
-    for kind in KINDS.iter().filter(|kind| moves.keys().any(|(seen, _)| seen == *kind)) {
+    for kind in KINDS
+        .iter()
+        .filter(|kind| moves.keys().any(|(seen, _)| seen == *kind))
+    {
         write!(text, "| {kind} |").expect("a String takes all");
         for status in &columns {
-            let after = moves.get(&(*kind, *status)).map_or_else(String::new, |after| after.join(", "));
+            let after = moves
+                .get(&(*kind, *status))
+                .map_or_else(String::new, |after| after.join(", "));
             write!(text, " {after} |").expect("a String takes all");
         }
         text.push('\n');

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use eventflow_domain::{PartitionId, execution::Execution};
 use eventflow_ports::{ViewBatch, ViewPosition, ViewRow};
-use tokio::{sync::mpsc, task::JoinHandle};
+use tokio::sync::mpsc;
 
-use super::{mend::pause, message::Key, resident::Resident};
+use super::{Part, mend::pause, message::Key, resident::Resident};
 use crate::{backend::Backend, config::VIEW_ROWS_MAX, frozen, render};
 
 /// Unbounded channels on both sides: every row is of a resident execution, at most once ended and once a second while
@@ -69,7 +69,7 @@ pub(crate) fn start(
 ) -> (
     mpsc::UnboundedSender<FeedItem>,
     mpsc::UnboundedReceiver<Applied>,
-    JoinHandle<()>,
+    Part,
 ) {
     let (items, receiver) = mpsc::unbounded_channel();
     let (applied, done) = mpsc::unbounded_channel();
@@ -80,7 +80,7 @@ pub(crate) fn start(
         applied,
         position: ViewPosition::default(),
     };
-    (items, done, tokio::spawn(feed.run()))
+    (items, done, Part::start(feed.run()))
 }
 
 struct Feed {

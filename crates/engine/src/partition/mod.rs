@@ -77,11 +77,14 @@ pub(crate) struct Partition {
     tail: broadcast::WeakSender<Arc<Tail>>,
 }
 
-/// A partition's running parts, to be waited for at shutdown.
+/// A partition's running parts: they end with it, or when it is dropped.
 pub(crate) struct Running {
-    writer: JoinHandle<()>,
-    feed: JoinHandle<()>,
+    writer: Part,
+    feed: Part,
 }
+
+/// A task that must not outlive its owner.
+pub(crate) struct Part(JoinHandle<()>);
 
 impl Partition {
     /// Recovers a partition, begins a new epoch and starts its writer.
@@ -114,7 +117,7 @@ impl Partition {
         Ok((
             handle,
             Running {
-                writer: tokio::spawn(writer.run()),
+                writer: Part::start(writer.run()),
                 feed: feeding,
             },
         ))
@@ -184,18 +187,25 @@ impl Partition {
 }
 
 impl Running {
-    /// Waits until everything accepted is durable and the view holds it. The handles must be gone.
+    /// Waits until everything accepted is durable and the view holds it; the writer was asked to end.
     pub(crate) async fn join(self) {
-        for part in [self.writer, self.feed] {
-            if let Err(error) = part.await {
+        for mut part in [self.writer, self.feed] {
+            if let Err(error) = (&mut part.0).await {
                 tracing::error!(%error, "a part of a partition panicked");
             }
         }
     }
+}
 
-    /// Ends everything at once, as a crash would.
-    pub(crate) fn abort(&self) {
-        self.writer.abort();
-        self.feed.abort();
+impl Part {
+    /// Runs until it is done or dropped.
+    pub(crate) fn start(task: impl Future<Output = ()> + Send + 'static) -> Self {
+        Self(tokio::spawn(task))
+    }
+}
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }

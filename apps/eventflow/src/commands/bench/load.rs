@@ -69,7 +69,6 @@ struct Ended<'a> {
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Times {
-    agent: Option<String>,
     scheduled_at: Option<Time>,
     started_at: Option<Time>,
 }
@@ -190,9 +189,10 @@ impl Load {
         );
         self.workload
             .check(id, ended.output.map_or("null", RawValue::get))?;
-        let routed = ended.tasks.iter().filter(|task| task.agent.is_some());
-        let waited =
-            routed.filter_map(|task| Some(task.started_at?.0.since(task.scheduled_at?.0).0));
+        let waited = ended
+            .tasks
+            .iter()
+            .filter_map(|task| Some(task.started_at?.0.since(task.scheduled_at?.0).0));
         Ok(waited.collect())
     }
 }

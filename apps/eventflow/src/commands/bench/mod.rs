@@ -36,7 +36,7 @@ const WRONG_SHOWN_MAX: usize = 5;
 What is measured, and how:
   start to end   from sending POST /v1/executions (Prefer: wait) to its answer with the execution's end, by the load's clock
   routing        from a task's scheduledAt to its startedAt (its lease), every task of every execution, by the service's
-                 clock, in whole milliseconds; null where no agent is involved
+                 clock, in whole milliseconds; null for local steps, which nobody is given
   rssMiB         the service's peak resident memory; cpuSeconds its user and system time during the load
   deviceBytes    what the service caused to be written to block devices (/proc/PID/io), per step
   fsyncs         the service's own count from /metrics; null where it has none
@@ -185,6 +185,7 @@ async fn measure(
     let finished = tokio::select! {
         finished = load.run() => finished,
         ended = process::died(&mut spawned) => bail!("the service ended during the load: {ended}"),
+        _ = tokio::signal::ctrl_c() => bail!("interrupted"),
         ended = process::agent_died(&mut agent) => bail!("the agent ended during the load: {ended}"),
     };
     let elapsed = begun.elapsed();

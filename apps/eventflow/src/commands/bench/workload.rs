@@ -3,6 +3,8 @@
 //! A baton is handed from step to step: each counts it up and mixes its own number into its trail. A step that is
 //! missing, repeated, out of order or of another execution shows in the last one.
 
+use std::collections::BTreeMap;
+
 use anyhow::ensure;
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
@@ -102,32 +104,21 @@ impl Workload {
                 .map(|step| json!({ format!("step{step}"): of(step) }))
                 .collect()
         };
-        let body = match kind {
-            Kind::Sequence | Kind::Latency => each(&|_| agent.clone()),
-            Kind::Local => each(&|step| {
-                json!({"set": {
-                    "id": "${ .id }",
-                    "n": "${ .n + 1 }",
-                    "trail": format!("${{ (.trail * {TRAIL_FACTOR} + {step}) % {TRAIL_MODULUS} }}"),
-                }})
-            }),
-            Kind::Http => each(&|step| {
-                json!({"call": "http", "with": {
-                    "method": "post", "endpoint": format!("{stub}/step/{step}"), "body": "${ . }",
-                }})
-            }),
-            Kind::Fanout => json!([{"fan": {"fork": {"branches": each(&|_| agent.clone())}}}]),
-        };
         // The stub's port differs from run to run, and a version never changes.
         let port = stub.rsplit(':').next().filter(|port| !port.is_empty());
         let name = match port {
             Some(port) => format!("{}-{steps}-{port}", kind.name()),
             None => format!("{}-{steps}", kind.name()),
         };
-        let document = json!({
-            "document": {"dsl": "1.0.3", "namespace": NAMESPACE, "name": name, "version": "1.0.0"},
-            "do": body,
-        });
+        let document = match kind {
+            Kind::Sequence | Kind::Latency => sequence(&name, &each(&|_| agent.clone())),
+            Kind::Local => sequence(&name, &each(&local)),
+            Kind::Http => sequence(&name, &each(&|step| http(stub, step))),
+            Kind::Fanout => json!({
+                "dag": "1.0", "namespace": NAMESPACE, "name": name, "version": "1.0.0",
+                "steps": (0..steps).map(branch).collect::<Value>(),
+            }),
+        };
         Self {
             name,
             document,
@@ -149,9 +140,9 @@ impl Workload {
     pub(crate) fn check(&self, id: &str, output: &str) -> anyhow::Result<()> {
         let baton = Baton::new(id);
         if self.kind == Kind::Fanout {
-            let came: Vec<Baton> = serde_json::from_str(output)?;
-            let expected: Vec<Baton> = (0..self.steps)
-                .map(|step| baton.clone().after(step))
+            let came: BTreeMap<String, Baton> = serde_json::from_str(output)?;
+            let expected: BTreeMap<_, _> = (0..self.steps)
+                .map(|step| (format!("step{step}"), baton.clone().after(step)))
                 .collect();
             ensure!(
                 came == expected,
@@ -166,6 +157,38 @@ impl Workload {
         ensure!(came == expected, "{came:?} came, not {expected:?}");
         Ok(())
     }
+}
+
+fn sequence(name: &str, tasks: &Value) -> Value {
+    json!({
+        "document": {"dsl": "1.0.3", "namespace": NAMESPACE, "name": name, "version": "1.0.0"},
+        "do": tasks,
+    })
+}
+
+/// What [`Baton::after`] does, in jq.
+fn local(step: u32) -> Value {
+    json!({"set": {
+        "id": "${ .id }",
+        "n": "${ .n + 1 }",
+        "trail": format!("${{ (.trail * {TRAIL_FACTOR} + {step}) % {TRAIL_MODULUS} }}"),
+    }})
+}
+
+fn http(stub: &str, step: u32) -> Value {
+    json!({"call": "http", "with": {
+        "method": "post", "endpoint": format!("{stub}/step/{step}"), "body": "${ . }",
+    }})
+}
+
+/// A step of a graph that needs no other.
+fn branch(step: u32) -> Value {
+    json!({
+        "id": format!("step{step}"),
+        "uses": "agent",
+        "with": {"capability": CAPABILITY},
+        "inputs": {"id": "${input.id}", "n": "${input.n}", "trail": "${input.trail}"},
+    })
 }
 
 /// A task's number among its siblings: the last index of its reference.
@@ -210,24 +233,32 @@ mod tests {
     }
 
     #[test]
-    fn a_fan_out_is_whole_and_in_order() {
+    fn a_fan_out_is_whole_and_each_branch_its_own() {
         let workload = Workload::new(Kind::Fanout, 2, "");
-        let of = |steps: &[u64]| {
-            let batons: Vec<_> = steps
+        let of = |branches: &[(&str, u64)]| {
+            let outputs: BTreeMap<_, _> = branches
                 .iter()
-                .map(|step| Baton::new("e").after(*step))
+                .map(|(name, step)| (*name, Baton::new("e").after(*step)))
                 .collect();
-            serde_json::to_string(&batons).unwrap()
+            serde_json::to_string(&outputs).unwrap()
         };
-        assert!(workload.check("e", &of(&[0, 1])).is_ok());
-        assert!(workload.check("e", &of(&[1, 0])).is_err());
-        assert!(workload.check("e", &of(&[0])).is_err());
+        assert!(
+            workload
+                .check("e", &of(&[("step0", 0), ("step1", 1)]))
+                .is_ok()
+        );
+        assert!(
+            workload
+                .check("e", &of(&[("step0", 1), ("step1", 0)]))
+                .is_err()
+        );
+        assert!(workload.check("e", &of(&[("step0", 0)])).is_err());
     }
 
     #[test]
     fn a_task_knows_its_number() {
         assert_eq!(number("/do/2/step2"), Some(2));
-        assert_eq!(number("/do/0/fan/fork/branches/17/step17"), Some(17));
+        assert_eq!(number("/steps/17"), Some(17));
         assert_eq!(number("/do"), None);
     }
 }

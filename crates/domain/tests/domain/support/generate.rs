@@ -60,8 +60,18 @@ fn items() -> impl Strategy<Value = Vec<Item>> {
 
 fn item(does: impl Strategy<Value = Does>) -> impl Strategy<Value = Item> {
     let skipped_below = proptest::option::weighted(0.2, 0_u8..10);
-    (does, skipped_below, direction(), proptest::bool::weighted(0.2))
-        .prop_map(|(does, skipped_below, then, exports)| Item { does, skipped_below, then, exports })
+    (
+        does,
+        skipped_below,
+        direction(),
+        proptest::bool::weighted(0.2),
+    )
+        .prop_map(|(does, skipped_below, then, exports)| Item {
+            does,
+            skipped_below,
+            then,
+            exports,
+        })
 }
 
 /// Writes lists as a document has them; names are unique in it.
@@ -88,7 +98,10 @@ impl Writer {
 
     fn task(&mut self, item: &Item, siblings: &[String]) -> Value {
         let mut task = match &item.does {
-            Does::Agent { retries, transformed } => {
+            Does::Agent {
+                retries,
+                transformed,
+            } => {
                 let retry = json!({"delay": "PT1S", "limit": {"attempt": {"count": retries}}});
                 let with = json!({"capability": "work", "retry": retry, "startWithin": "PT10S"});
                 let mut task = json!({"call": "agent:1.0.0@default", "with": with});
@@ -105,7 +118,9 @@ impl Writer {
                 });
                 json!({"switch": cases.collect::<Vec<_>>()})
             }
-            Does::Raise => json!({"raise": {"error": {"type": "https://example.com/raised", "status": 500}}}),
+            Does::Raise => {
+                json!({"raise": {"error": {"type": "https://example.com/raised", "status": 500}}})
+            }
             Does::Do(items) => json!({"do": self.list(items)}),
         };
         if let Some(below) = item.skipped_below {
@@ -157,8 +172,20 @@ struct Step {
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let skipped_below = proptest::option::weighted(0.3, (0_u8..10, any::<Index>()));
-    let step = (vec(any::<Index>(), 0..3), proptest::bool::weighted(0.2), any::<bool>(), skipped_below, 0_u8..3)
-        .prop_map(|(needs, sets, any, skipped_below, retries)| Step { needs, sets, any, skipped_below, retries });
+    let step = (
+        vec(any::<Index>(), 0..3),
+        proptest::bool::weighted(0.2),
+        any::<bool>(),
+        skipped_below,
+        0_u8..3,
+    )
+        .prop_map(|(needs, sets, any, skipped_below, retries)| Step {
+            needs,
+            sets,
+            any,
+            skipped_below,
+            retries,
+        });
     vec(step, 1..9)
 }
 
@@ -181,7 +208,11 @@ fn step_of(place: usize, step: &Step) -> Value {
         written["dependsOn"] = json!(needs);
     }
     if let Some((below, of)) = &step.skipped_below {
-        let read = if place == 0 { "input".to_owned() } else { earlier(of) };
+        let read = if place == 0 {
+            "input".to_owned()
+        } else {
+            earlier(of)
+        };
         written["when"] = json!(format!("${{ .{read}.n >= {below} }}"));
     }
     written
@@ -190,7 +221,11 @@ fn step_of(place: usize, step: &Step) -> Value {
 /// A graph as a document.
 pub(crate) fn graphs() -> impl Strategy<Value = Value> {
     (steps(), 1_u32..5).prop_map(|(steps, max_parallel)| {
-        let steps: Vec<Value> = steps.iter().enumerate().map(|(place, step)| step_of(place, step)).collect();
+        let steps: Vec<Value> = steps
+            .iter()
+            .enumerate()
+            .map(|(place, step)| step_of(place, step))
+            .collect();
         json!({
             "dag": "1.0", "namespace": "test", "name": "generated", "version": "1.0.0",
             "maxParallel": max_parallel, "steps": steps,

@@ -71,8 +71,13 @@ impl<'p> Given<'p> {
         let before = self.run.execution.clone();
         let plan = self.run.plan;
         let answer = self.run.order(&order);
-        let answer = answer.map(|events| events.iter().map(|event| Seen::of(plan, event)).collect());
-        Answered { run: self.run, before, answer }
+        let answer =
+            answer.map(|events| events.iter().map(|event| Seen::of(plan, event)).collect());
+        Answered {
+            run: self.run,
+            before,
+            answer,
+        }
     }
 
     /// The state itself.
@@ -148,7 +153,10 @@ impl Given<'_> {
     #[track_caller]
     pub(crate) fn output_of(&self, name: &str) -> serde_json::Value {
         let output = self.task(name).output.as_ref();
-        output.and_then(|output| output.json()).expect("the task has an output").to_value()
+        output
+            .and_then(|output| output.json())
+            .expect("the task has an output")
+            .to_value()
     }
 
     /// What its current attempt is to work on.
@@ -161,17 +169,35 @@ impl Given<'_> {
     /// The output of an execution that completed.
     #[track_caller]
     pub(crate) fn output(&self) -> serde_json::Value {
-        assert_eq!(self.expect().status, Status::Completed, "error: {:?}", self.expect().error);
-        let output = self.expect().output.as_ref().and_then(|output| output.json());
-        output.expect("a completed execution has an output").to_value()
+        assert_eq!(
+            self.expect().status,
+            Status::Completed,
+            "error: {:?}",
+            self.expect().error
+        );
+        let output = self
+            .expect()
+            .output
+            .as_ref()
+            .and_then(|output| output.json());
+        output
+            .expect("a completed execution has an output")
+            .to_value()
     }
 
     /// The title and the task of the error that ended the execution.
     #[track_caller]
     pub(crate) fn fault(&self) -> (String, String) {
         assert_eq!(self.expect().status, Status::Faulted);
-        let error = self.expect().error.clone().expect("a faulted execution has an error");
-        (error.title.unwrap_or_default(), error.instance.unwrap_or_default())
+        let error = self
+            .expect()
+            .error
+            .clone()
+            .expect("a faulted execution has an error");
+        (
+            error.title.unwrap_or_default(),
+            error.instance.unwrap_or_default(),
+        )
     }
 
     /// Names of tasks whose attempts are owed, in order.
@@ -182,7 +208,9 @@ impl Given<'_> {
 
 /// The reference of the task of this name.
 pub(crate) fn reference(plan: &Plan, name: &str) -> TaskReference {
-    let mut named = plan.nodes().filter(|(id, node)| *id != plan.root && &*node.name == name);
+    let mut named = plan
+        .nodes()
+        .filter(|(id, node)| *id != plan.root && &*node.name == name);
     match (named.next(), named.next()) {
         (Some((_, node)), None) => TaskReference::at(&node.pointer),
         (None, _) => TaskReference::at(&format!("/nowhere/{name}")),

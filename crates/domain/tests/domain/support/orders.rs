@@ -1,7 +1,8 @@
 //! Orders in the words of a test: commands whose task is still a name.
 
 use eventflow_domain::{
-    AgentName, Attempt, DurationMs, Json, Problem, Value, error::ErrorKind, execution::Command, plan::Plan,
+    AgentName, Attempt, DurationMs, Json, Problem, Value, error::ErrorKind, execution::Command,
+    plan::Plan,
 };
 
 use super::reference;
@@ -35,20 +36,31 @@ pub(crate) fn complete(task: &str, attempt: u32, output: serde_json::Value) -> O
 
 /// A failure that another try may mend.
 pub(crate) fn fail(task: &str, attempt: u32, title: &str) -> Order {
-    let failure = Failure { error: problem(title), retryable: true, retry_after: None };
+    let failure = Failure {
+        error: problem(title),
+        retryable: true,
+        retry_after: None,
+    };
     Order::Fail(task.to_owned(), attempt, failure)
 }
 
 /// A failure that no other try mends.
 pub(crate) fn fail_for_good(task: &str, attempt: u32, title: &str) -> Order {
-    let failure = Failure { error: problem(title), retryable: false, retry_after: None };
+    let failure = Failure {
+        error: problem(title),
+        retryable: false,
+        retry_after: None,
+    };
     Order::Fail(task.to_owned(), attempt, failure)
 }
 
 /// A failure whose next try should not come before so many milliseconds.
 pub(crate) fn fail_until(task: &str, attempt: u32, title: &str, milliseconds: u64) -> Order {
-    let failure =
-        Failure { error: problem(title), retryable: true, retry_after: Some(DurationMs(milliseconds)) };
+    let failure = Failure {
+        error: problem(title),
+        retryable: true,
+        retry_after: Some(DurationMs(milliseconds)),
+    };
     Order::Fail(task.to_owned(), attempt, failure)
 }
 
@@ -91,7 +103,10 @@ impl Order {
                 retryable: failure.retryable,
                 retry_after: failure.retry_after,
             },
-            Self::Expire(name, attempt) => Command::ExpireLease { task: task(name), attempt: Attempt(*attempt) },
+            Self::Expire(name, attempt) => Command::ExpireLease {
+                task: task(name),
+                attempt: Attempt(*attempt),
+            },
             Self::FireTimers => Command::FireTimers,
             Self::Advance => Command::Advance,
         }

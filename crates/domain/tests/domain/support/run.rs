@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use eventflow_domain::{
-    AgentName, Attempt, Digest, DurationMs, ExecutionId, Json, Problem, Sequence, Tenant, Timestamp, Value,
+    AgentName, Attempt, Digest, DurationMs, ExecutionId, Json, Problem, Sequence, Tenant,
+    Timestamp, Value,
     execution::{Command, Event, Execution, Rejection, Requested, Stepped, Task, step},
     plan::{Plan, SEMANTICS_VERSION},
 };
@@ -44,7 +45,6 @@ impl Outcome {
 pub(crate) struct Job {
     pub(crate) task: String,
     pub(crate) attempt: Attempt,
-    pub(crate) input: Json,
 }
 
 /// One run of a plan.
@@ -110,7 +110,8 @@ impl<'p> Run<'p> {
     /// The same, with the size of what came.
     pub(crate) fn step(&mut self, command: &Command) -> Result<Stepped, Rejection> {
         let stepped = step(&mut self.execution, self.plan, command, self.now)?;
-        self.history.extend(stepped.events.iter().map(|event| (event.clone(), self.now)));
+        self.history
+            .extend(stepped.events.iter().map(|event| (event.clone(), self.now)));
         self.steps.push(self.history.len());
         Ok(stepped)
     }
@@ -125,7 +126,8 @@ impl<'p> Run<'p> {
             if !self.execution.owes_advance() {
                 return;
             }
-            self.command(&Command::Advance).expect("an advance is never refused");
+            self.command(&Command::Advance)
+                .expect("an advance is never refused");
         }
         panic!("consequences never end: {:?}", self.history.last());
     }
@@ -143,7 +145,11 @@ impl<'p> Run<'p> {
     /// Lets this much time pass, firing every timer at its time.
     pub(crate) fn wait(&mut self, span: DurationMs) {
         let until = self.now.after(span);
-        while self.execution.next_deadline().is_some_and(|deadline| deadline <= until) {
+        while self
+            .execution
+            .next_deadline()
+            .is_some_and(|deadline| deadline <= until)
+        {
             self.next_deadline();
         }
         self.now = until;
@@ -151,9 +157,14 @@ impl<'p> Run<'p> {
 
     fn fire(&mut self) {
         for _ in 0..ROUNDS_MAX {
-            self.command(&Command::FireTimers).expect("timers are never refused");
+            self.command(&Command::FireTimers)
+                .expect("timers are never refused");
             self.advance();
-            if self.execution.next_deadline().is_none_or(|deadline| deadline > self.now) {
+            if self
+                .execution
+                .next_deadline()
+                .is_none_or(|deadline| deadline > self.now)
+            {
                 return;
             }
         }
@@ -162,15 +173,13 @@ impl<'p> Run<'p> {
 
     /// Performs what became owed since the last time, in order; `false` where there was nothing.
     pub(crate) fn perform(&mut self, worker: &mut impl FnMut(&Job) -> Outcome) -> bool {
-        let next = self
-            .execution
-            .owed(self.performed)
-            .next()
-            .map(|dispatch| {
-                let input = dispatch.task.work_input().json().expect("the input is in memory").clone();
-                let job = Job { task: name_of(self.plan, dispatch.reference), attempt: dispatch.task.attempt, input };
-                (dispatch.sequence, dispatch.reference.clone(), job)
-            });
+        let next = self.execution.owed(self.performed).next().map(|dispatch| {
+            let job = Job {
+                task: name_of(self.plan, dispatch.reference),
+                attempt: dispatch.task.attempt,
+            };
+            (dispatch.sequence, dispatch.reference.clone(), job)
+        });
         let Some((sequence, task, job)) = next else {
             return false;
         };
@@ -179,10 +188,18 @@ impl<'p> Run<'p> {
         let outcome = worker(&job);
         if !matches!(outcome, Outcome::Nobody) {
             let agent = AgentName::parse("worker-1").expect("a name");
-            self.accepted(&Command::BeginAttempt { task: task.clone(), attempt, agent });
+            self.accepted(&Command::BeginAttempt {
+                task: task.clone(),
+                attempt,
+                agent,
+            });
         }
         match outcome {
-            Outcome::Done(output) => self.accepted(&Command::CompleteAttempt { task, attempt, output }),
+            Outcome::Done(output) => self.accepted(&Command::CompleteAttempt {
+                task,
+                attempt,
+                output,
+            }),
             Outcome::Failed(error) => self.accepted(&failure(task, attempt, error, true)),
             Outcome::FailedForGood(error) => self.accepted(&failure(task, attempt, error, false)),
             Outcome::Silence => self.accepted(&Command::ExpireLease { task, attempt }),
@@ -192,7 +209,8 @@ impl<'p> Run<'p> {
     }
 
     fn accepted(&mut self, command: &Command) {
-        self.command(command).unwrap_or_else(|rejection| panic!("{command:?}: {rejection}"));
+        self.command(command)
+            .unwrap_or_else(|rejection| panic!("{command:?}: {rejection}"));
         self.advance();
     }
 
@@ -213,7 +231,8 @@ impl<'p> Run<'p> {
     /// Names of tasks whose attempts are owed, in order.
     pub(crate) fn owed(&self) -> Vec<String> {
         let owed = self.execution.owed(Sequence(0));
-        owed.map(|dispatch| name_of(self.plan, dispatch.reference)).collect()
+        owed.map(|dispatch| name_of(self.plan, dispatch.reference))
+            .collect()
     }
 
     #[track_caller]
@@ -223,13 +242,27 @@ impl<'p> Run<'p> {
     }
 }
 
-fn failure(task: eventflow_domain::TaskReference, attempt: Attempt, error: Problem, retryable: bool) -> Command {
-    Command::FailAttempt { task, attempt, error, retryable, retry_after: None }
+fn failure(
+    task: eventflow_domain::TaskReference,
+    attempt: Attempt,
+    error: Problem,
+    retryable: bool,
+) -> Command {
+    Command::FailAttempt {
+        task,
+        attempt,
+        error,
+        retryable,
+        retry_after: None,
+    }
 }
 
 /// Whose the executions of these tests are.
 pub(crate) fn identity() -> (Tenant, ExecutionId) {
-    (Tenant::default_tenant(), ExecutionId::parse("execution-1").expect("a name"))
+    (
+        Tenant::default_tenant(),
+        ExecutionId::parse("execution-1").expect("a name"),
+    )
 }
 
 /// The state that a history leaves.

@@ -34,13 +34,39 @@ impl Seen {
                 format!("{kind} {} {attempt}", name_of(task))
             }
             Event::BranchSelected { task, case, .. } => {
-                format!("{kind} {} {}", name_of(task), case.as_deref().unwrap_or("none"))
+                format!(
+                    "{kind} {} {}",
+                    name_of(task),
+                    case.as_deref().unwrap_or("none")
+                )
             }
         })
     }
 
     pub(crate) fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+/// The task that an event is about.
+pub(crate) fn task_of(event: &Event) -> Option<&TaskReference> {
+    match event {
+        Event::SequenceEntered { task, .. }
+        | Event::TaskScheduled { task, .. }
+        | Event::TaskStarted { task, .. }
+        | Event::RetryScheduled { task, .. }
+        | Event::TimerFired { task, .. }
+        | Event::BranchSelected { task, .. }
+        | Event::TaskCompleted { task, .. }
+        | Event::TaskFaulted { task, .. }
+        | Event::TaskTimedOut { task, .. }
+        | Event::TaskSkipped { task, .. }
+        | Event::TaskCancelled { task } => Some(task),
+        Event::ExecutionRequested(_)
+        | Event::ExecutionStarted { .. }
+        | Event::ExecutionCompleted { .. }
+        | Event::ExecutionFaulted { .. }
+        | Event::ExecutionTimedOut { .. } => None,
     }
 }
 
@@ -84,10 +110,6 @@ pub(crate) fn ready(task: &str, attempt: u32) -> Seen {
 
 pub(crate) fn chose(task: &str, case: &str) -> Seen {
     Seen(format!("branch_selected {task} {case}"))
-}
-
-pub(crate) fn execution_started() -> Seen {
-    Seen("execution_started".to_owned())
 }
 
 pub(crate) fn execution_completed() -> Seen {
