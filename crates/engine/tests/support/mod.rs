@@ -17,7 +17,7 @@ use eventflow_ports::{
 
 /// What survives a crash of the engine.
 #[derive(Clone)]
-pub enum Stores {
+pub(crate) enum Stores {
     /// Everything in this process' memory, beside the engine.
     Memory(Arc<MemoryStores>),
     /// A directory of SQLite files, closed and opened again with each engine.
@@ -26,27 +26,27 @@ pub enum Stores {
 
 /// The memory adapters.
 #[derive(Default)]
-pub struct MemoryStores {
-    pub journal: MemoryJournal,
-    pub view: MemoryView,
-    pub definitions: MemoryDefinitionStore,
-    pub blobs: MemoryBlobStore,
-    pub keys: MemoryKeyStore,
+pub(crate) struct MemoryStores {
+    pub(crate) journal: MemoryJournal,
+    pub(crate) view: MemoryView,
+    pub(crate) definitions: MemoryDefinitionStore,
+    pub(crate) blobs: MemoryBlobStore,
+    pub(crate) keys: MemoryKeyStore,
 }
 
 /// The rest of an engine's world, the same for all of its lives.
 #[derive(Clone)]
-pub struct World {
-    pub stores: Stores,
-    pub clock: Arc<dyn Clock>,
-    pub http: ScriptedHttpClient,
-    pub publisher: MemoryEventPublisher,
-    pub ids: Arc<SequentialIds>,
-    pub partitions: u16,
+pub(crate) struct World {
+    pub(crate) stores: Stores,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) http: ScriptedHttpClient,
+    pub(crate) publisher: MemoryEventPublisher,
+    pub(crate) ids: Arc<SequentialIds>,
+    pub(crate) partitions: u16,
 }
 
 impl World {
-    pub fn new(stores: Stores, clock: Arc<dyn Clock>) -> Self {
+    pub(crate) fn new(stores: Stores, clock: Arc<dyn Clock>) -> Self {
         Self {
             stores,
             clock,
@@ -57,17 +57,17 @@ impl World {
         }
     }
 
-    pub fn memory(clock: Arc<dyn Clock>) -> Self {
+    pub(crate) fn memory(clock: Arc<dyn Clock>) -> Self {
         Self::new(Stores::Memory(Arc::default()), clock)
     }
 
-    pub fn sqlite(clock: Arc<dyn Clock>) -> Self {
+    pub(crate) fn sqlite(clock: Arc<dyn Clock>) -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory");
         Self::new(Stores::Sqlite(Arc::new(directory)), clock)
     }
 
     /// A life of the engine, whose port calls go through `faults`.
-    pub async fn live(&self, faults: &Faults) -> Result<Engine, StartError> {
+    pub(crate) async fn live(&self, faults: &Faults) -> Result<Engine, StartError> {
         let config = Config {
             partitions: self.partitions,
             ..Config::default()
@@ -140,6 +140,6 @@ async fn open(directory: &std::path::Path, partitions: u16) -> SqliteStore {
 }
 
 /// A clock that the test moves.
-pub fn manual_clock() -> Arc<ManualClock> {
+pub(crate) fn manual_clock() -> Arc<ManualClock> {
     Arc::new(ManualClock::default())
 }
