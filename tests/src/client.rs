@@ -19,6 +19,8 @@ pub struct Client {
 impl Client {
     /// Of the service at this URL; gives a request up after `patience`.
     pub fn new(url: &str, patience: Duration) -> anyhow::Result<Self> {
+        // Needed even for plain HTTP; refused where an earlier client has done it.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let http = reqwest::Client::builder()
             .no_proxy()
             .build()

@@ -28,6 +28,13 @@ pub fn binary(name: &str) -> PathBuf {
         if !cfg!(debug_assertions) {
             build.arg("--release");
         }
+        // What cargo said of this package is not to look like a change to those that watch it, as ring does.
+        for (name, _) in std::env::vars_os() {
+            let text = name.to_string_lossy();
+            if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
+                build.env_remove(name);
+            }
+        }
         let status = build.current_dir(workspace()).status().expect("cargo runs");
         assert!(status.success(), "the programs do not build");
         // A test lies in <profile>/deps, beside the programs of the same profile.
@@ -75,7 +82,8 @@ impl Service {
             format!("sqlite:{}", directory.join("store").display()),
         ];
         all.extend(arguments.iter().map(ToString::to_string));
-        let (child, ready_line) = spawn(directory, &all);
+        let mut child = command(directory, &all).spawn().expect("the service runs");
+        let ready_line = ready_line(&mut child);
         let url = format!("http://127.0.0.1:{port}");
         Self {
             child,
@@ -86,10 +94,17 @@ impl Service {
         }
     }
 
-    /// `kill -9`, and back again on the same store and port.
-    pub fn crash(&mut self) {
+    /// Back again on the same store and port, after it was killed or has ended.
+    pub fn restart(&mut self) {
+        self.child = self.spawn();
+        self.ready_line = ready_line(&mut self.child);
+    }
+
+    /// Back again for a moment, whether or not that is enough to be ready.
+    pub fn kill_while_starting(&mut self, after: Duration) {
+        self.child = self.spawn();
+        std::thread::sleep(after);
         self.kill();
-        (self.child, self.ready_line) = spawn(&self.directory, &self.arguments);
     }
 
     /// `kill -9`.
@@ -110,9 +125,10 @@ impl Service {
         self.child.wait().expect("a child can be waited for").code()
     }
 
-    /// The id of the process, for `/proc`.
-    pub fn process_id(&self) -> u32 {
-        self.child.id()
+    fn spawn(&self) -> Child {
+        command(&self.directory, &self.arguments)
+            .spawn()
+            .expect("the service runs")
     }
 }
 
@@ -122,14 +138,17 @@ impl Drop for Service {
     }
 }
 
-fn spawn(directory: &Path, arguments: &[String]) -> (Child, String) {
-    let mut child = Command::new(binary("event-flow-workflow-execution"))
+fn command(directory: &Path, arguments: &[String]) -> Command {
+    let mut command = Command::new(binary("event-flow-workflow-execution"));
+    command
         .args(arguments)
         .current_dir(directory)
         .env("RUST_LOG", "warn")
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("the service runs");
+        .stdout(Stdio::piped());
+    command
+}
+
+fn ready_line(child: &mut Child) -> String {
     let output = child.stdout.take().expect("it is piped");
     let began = Instant::now();
     let mut line = String::new();
@@ -147,5 +166,5 @@ fn spawn(directory: &Path, arguments: &[String]) -> (Child, String) {
         "the service took {:?} to be ready",
         began.elapsed()
     );
-    (child, line)
+    line
 }

@@ -43,6 +43,7 @@ const FOR_TESTS_ONLY: [&str; 2] = ["eventflow-contracts", "eventflow-nats-server
 
 fn workspace() -> Metadata {
     MetadataCommand::new()
+        .manifest_path(eventflow_tests::service::workspace().join("Cargo.toml"))
         .no_deps()
         .exec()
         .expect("cargo metadata runs")
@@ -117,7 +118,7 @@ fn the_service_is_what_cargo_run_starts() {
     let defaults: Vec<_> = workspace
         .workspace_default_packages()
         .into_iter()
-        .map(|package| &package.name)
+        .map(|package| package.name.as_str())
         .collect();
     assert_eq!(defaults, ["event-flow-workflow-execution"]);
 }

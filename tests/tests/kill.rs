@@ -1,14 +1,14 @@
 //! The real service under load, killed again and again: whatever it acknowledged comes to its right end.
 
 use std::{
-    collections::HashMap,
-    path::Path,
+    collections::{HashMap, VecDeque},
+    path::{Path, PathBuf},
     process::{Child, Command},
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use anyhow::{Context, ensure};
@@ -19,6 +19,12 @@ use serde_json::{Value, json};
 const KILLS: usize = 20;
 /// Executions that are open at any time, at least.
 const OPEN_MIN: usize = 100;
+/// Kept open, so that those that end within a moment leave the least.
+const OPEN_WANTED: usize = 200;
+/// So often an agent dies as well, with whatever it holds.
+const AGENT_KILLED_EVERY: u64 = 7;
+/// So often the service dies again before it is ready.
+const KILLED_WHILE_STARTING_EVERY: u64 = 4;
 /// Agents, each a process.
 const AGENTS: usize = 2;
 const PATIENCE: Duration = Duration::from_secs(90);
@@ -72,50 +78,47 @@ async fn whatever_was_acknowledged_survives_kill_9() -> anyhow::Result<()> {
     std::fs::write(workflows.join("chain.yaml"), CHAIN)?;
     std::fs::write(workflows.join("graph.json"), GRAPH)?;
     let folder = workflows.to_str().context("a temporary path is text")?;
-    let mut service = Service::start(directory.path(), &["--workflows", folder]);
+    let service = Service::start(directory.path(), &["--workflows", folder]);
     let client = Client::new(&service.url, PATIENCE)?;
     let agents = Agents::start(&service.url, directory.path())?;
 
+    let began = Instant::now();
     let load = Arc::new(Load::default());
-    let starting = tokio::spawn(load.clone().start_executions(client.clone()));
-    let (service, open_at_kills) = tokio::task::spawn_blocking({
+    let starting = tokio::spawn(load.clone().keep_busy(client.clone()));
+    let killing = {
         let load = load.clone();
-        move || {
-            let mut open = Vec::new();
-            for kill in 0..kills {
-                // From right after the start to deep in the work.
-                std::thread::sleep(Duration::from_millis(20 + (kill as u64 * 37) % 280));
-                load.wait_until_busy();
-                open.push(load.open());
-                service.crash();
-            }
-            (service, open)
-        }
-    })
-    .await?;
+        tokio::task::spawn_blocking(move || kill(service, agents, kills, &load))
+    };
+    let killed = killing.await??;
     load.is_over.store(true, Ordering::SeqCst);
     starting.await??;
+    let of_kills = began.elapsed();
 
-    let acknowledged = load.acknowledged.lock().unwrap().clone();
     let mut ended = HashMap::new();
-    for (id, workflow) in &acknowledged {
-        let view = client.ended(id).await?;
-        check_end(&view, workflow).with_context(|| format!("{id}: {view}"))?;
-        check_history(&client, id, workflow)
+    let acknowledged = load.acknowledged.lock().unwrap().clone();
+    for start in &acknowledged {
+        let view = client.ended(&start.id).await?;
+        check_end(&view, start.workflow).with_context(|| format!("{}: {view}", start.id))?;
+        check_history(&client, start)
             .await
-            .with_context(|| id.clone())?;
-        ended.insert(id.clone(), view);
+            .with_context(|| start.id.clone())?;
+        check_repeat(&client, start, &view).await?;
+        ended.insert(start.id.clone(), view);
     }
-    let results = agents.accepted()?;
+    let results = killed.agents.accepted()?;
     for result in &results {
         check_result(&ended, result)?;
     }
-    drop(service);
-    let least = open_at_kills.iter().min().copied().unwrap_or_default();
+    let least = (killed.at_ms.iter())
+        .map(|&at_ms| open_at(at_ms, &acknowledged, &ended))
+        .min()
+        .unwrap_or_default();
     println!(
-        "{kills} kills, {} acknowledged starts all ended right, {} acknowledged results all stand, at least {least} open",
+        "{kills} kills, {} acknowledged starts all ended right, {} acknowledged results all stand, \
+         at least {least} open at each kill; {of_kills:.1?} of kills, {:.1?} to the last end",
         acknowledged.len(),
         results.len(),
+        began.elapsed().saturating_sub(of_kills),
     );
     ensure!(
         least >= OPEN_MIN,
@@ -125,59 +128,125 @@ async fn whatever_was_acknowledged_survives_kill_9() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Executions started, and those known to have ended.
+/// What is left of the service after the last kill, and when each was.
+struct Killed {
+    /// Killed itself when dropped.
+    _service: Service,
+    agents: Agents,
+    at_ms: Vec<u64>,
+}
+
+/// Kills the service, now and then twice in a row, or an agent besides.
+fn kill(
+    mut service: Service,
+    mut agents: Agents,
+    kills: usize,
+    load: &Load,
+) -> anyhow::Result<Killed> {
+    let mut at_ms = Vec::new();
+    while at_ms.len() < kills {
+        let number = at_ms.len() as u64;
+        // From right after the start to deep in the work.
+        std::thread::sleep(Duration::from_millis(20 + number * 37 % 280));
+        load.wait_until_busy()?;
+        if number % AGENT_KILLED_EVERY == 1 {
+            agents.replace_one()?;
+        }
+        service.kill();
+        at_ms.push(now_ms());
+        if number % KILLED_WHILE_STARTING_EVERY == 2 && at_ms.len() < kills {
+            service.kill_while_starting(Duration::from_millis(5 + number * 13 % 80));
+            at_ms.push(now_ms());
+        }
+        // What was open before says little of what is open at the next kill.
+        load.open.store(0, Ordering::SeqCst);
+        service.restart();
+    }
+    Ok(Killed {
+        _service: service,
+        agents,
+        at_ms,
+    })
+}
+
+fn now_ms() -> u64 {
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH);
+    let since_epoch = since_epoch.expect("it is after 1970").as_millis();
+    u64::try_from(since_epoch).expect("this is not the far future")
+}
+
+/// A start that was answered.
+#[derive(Clone)]
+struct Acknowledged {
+    id: String,
+    workflow: &'static str,
+    at_ms: u64,
+}
+
+impl Acknowledged {
+    fn body(id: &str, workflow: &str) -> Value {
+        json!({"workflow": {"name": workflow}, "executionId": id, "input": {"n": 0}})
+    }
+}
+
+/// Keeps executions open.
 #[derive(Default)]
 struct Load {
-    acknowledged: Mutex<Vec<(String, &'static str)>>,
-    ended: Mutex<usize>,
+    acknowledged: Mutex<Vec<Acknowledged>>,
+    /// Open when it was last looked.
+    open: AtomicUsize,
     is_over: AtomicBool,
 }
 
 impl Load {
-    fn open(&self) -> usize {
-        self.acknowledged.lock().unwrap().len() - *self.ended.lock().unwrap()
-    }
-
-    fn wait_until_busy(&self) {
+    fn wait_until_busy(&self) -> anyhow::Result<()> {
         let began = Instant::now();
-        while self.open() < OPEN_MIN && began.elapsed() < PATIENCE {
+        while self.open.load(Ordering::SeqCst) < (OPEN_MIN + OPEN_WANTED) / 2 {
+            ensure!(began.elapsed() < PATIENCE, "too little is started");
             std::thread::sleep(Duration::from_millis(5));
-        }
-    }
-
-    /// Keeps more than `OPEN_MIN` executions open until it is over.
-    async fn start_executions(self: Arc<Self>, client: Client) -> anyhow::Result<()> {
-        let mut number = 0_usize;
-        let mut oldest = 0_usize;
-        while !self.is_over.load(Ordering::SeqCst) {
-            while self.open() < OPEN_MIN * 3 / 2 {
-                let workflow = if number.is_multiple_of(2) {
-                    "chain"
-                } else {
-                    "graph"
-                };
-                let id = format!("e-{number}");
-                number += 1;
-                let body =
-                    json!({"workflow": {"name": workflow}, "executionId": id, "input": {"n": 0}});
-                let (status, answer) = client.post("/v1/executions", &body).await?;
-                ensure!(status == 202, "a start was answered {status}: {answer}");
-                self.acknowledged.lock().unwrap().push((id, workflow));
-            }
-            // They end about in the order they began.
-            let (id, _) = self.acknowledged.lock().unwrap()[oldest].clone();
-            let Ok((200, view)) = client.get_once(&format!("/v1/executions/{id}")).await else {
-                continue;
-            };
-            if view["status"] == "completed" {
-                oldest += 1;
-                *self.ended.lock().unwrap() = oldest;
-            } else {
-                tokio::time::sleep(Duration::from_millis(2)).await;
-            }
         }
         Ok(())
     }
+
+    /// Starts executions until it is over.
+    async fn keep_busy(self: Arc<Self>, client: Client) -> anyhow::Result<()> {
+        let mut number = 0_usize;
+        while !self.is_over.load(Ordering::SeqCst) {
+            let list = client
+                .get("/v1/executions?status=pending,running,waiting&limit=500")
+                .await?;
+            let open = list["executions"].as_array().map_or(0, Vec::len);
+            self.open.store(open, Ordering::SeqCst);
+            for _ in open..OPEN_WANTED {
+                let workflow = ["chain", "graph"][number % 2];
+                let id = format!("e-{number}");
+                number += 1;
+                let body = Acknowledged::body(&id, workflow);
+                let (status, answer) = client.post("/v1/executions", &body).await?;
+                ensure!(status == 202, "a start was answered {status}: {answer}");
+                let at_ms = now_ms();
+                self.acknowledged.lock().unwrap().push(Acknowledged {
+                    id,
+                    workflow,
+                    at_ms,
+                });
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        Ok(())
+    }
+}
+
+/// How many executions had been acknowledged and had not ended at some time.
+fn open_at(at_ms: u64, acknowledged: &[Acknowledged], ended: &HashMap<String, Value>) -> usize {
+    let is_open = |start: &&Acknowledged| {
+        start.at_ms <= at_ms
+            && ended[&start.id]["endedAt"]
+                .as_str()
+                .and_then(|end| end.parse::<jiff::Timestamp>().ok())
+                .is_some_and(|end| end.as_millisecond() >= i64::try_from(at_ms).unwrap_or(i64::MAX))
+    };
+    acknowledged.iter().filter(is_open).count()
 }
 
 fn check_end(view: &Value, workflow: &str) -> anyhow::Result<()> {
@@ -191,7 +260,8 @@ fn check_end(view: &Value, workflow: &str) -> anyhow::Result<()> {
 }
 
 /// No gap, one end, and nothing before what it needs.
-async fn check_history(client: &Client, id: &str, workflow: &str) -> anyhow::Result<()> {
+async fn check_history(client: &Client, start: &Acknowledged) -> anyhow::Result<()> {
+    let (id, workflow) = (&start.id, start.workflow);
     let history = client
         .get(&format!("/v1/executions/{id}/history?limit=1000"))
         .await?;
@@ -201,6 +271,12 @@ async fn check_history(client: &Client, id: &str, workflow: &str) -> anyhow::Res
     let mut completed = Vec::new();
     for (place, event) in events.iter().enumerate() {
         ensure!(event["sequence"] == place + 1, "a gap before {event}");
+        let before = &events[place.saturating_sub(1)];
+        // RFC 3339 in UTC with milliseconds sorts as text.
+        ensure!(
+            before["time"].as_str() <= event["time"].as_str(),
+            "{event} is earlier than the event before"
+        );
         let task = event["data"]["task"].as_str().unwrap_or_default();
         match event["type"].as_str() {
             Some("task_completed") => {
@@ -229,15 +305,24 @@ async fn check_history(client: &Client, id: &str, workflow: &str) -> anyhow::Res
     Ok(())
 }
 
+/// The same start again is the same execution.
+async fn check_repeat(client: &Client, start: &Acknowledged, view: &Value) -> anyhow::Result<()> {
+    let body = Acknowledged::body(&start.id, start.workflow);
+    let (status, answer) = client.post("/v1/executions", &body).await?;
+    ensure!(
+        status == 202 && answer["createdAt"] == view["createdAt"],
+        "{} was started again: {status} {answer}",
+        start.id
+    );
+    Ok(())
+}
+
 /// A result that was acknowledged is the task's output.
 fn check_result(ended: &HashMap<String, Value>, result: &Value) -> anyhow::Result<()> {
     let id = result["executionId"]
         .as_str()
         .context("a result has an execution")?;
-    // A start whose answer was lost in the last kill is not ours to check.
-    let Some(view) = ended.get(id) else {
-        return Ok(());
-    };
+    let view = ended.get(id).context("nobody started it")?;
     let tasks = view["tasks"].as_array().context("a view has tasks")?;
     let task = tasks
         .iter()
@@ -251,32 +336,54 @@ fn check_result(ended: &HashMap<String, Value>, result: &Value) -> anyhow::Resul
 }
 
 /// Agent processes and where they write down what was acknowledged.
-struct Agents(Vec<(Child, std::path::PathBuf)>);
+struct Agents {
+    url: String,
+    directory: PathBuf,
+    alive: VecDeque<Child>,
+    files: Vec<PathBuf>,
+}
 
 impl Agents {
     fn start(url: &str, directory: &Path) -> anyhow::Result<Self> {
-        let agent = |number: usize| {
-            let file = directory.join(format!("accepted-{number}"));
-            let child = Command::new(env!("CARGO_BIN_EXE_accountable-agent"))
-                .arg(url)
-                .arg(format!("agent-{number}"))
-                .arg(&file)
-                .spawn()?;
-            Ok((child, file))
+        let mut agents = Self {
+            url: url.to_owned(),
+            directory: directory.to_owned(),
+            alive: VecDeque::new(),
+            files: Vec::new(),
         };
-        (0..AGENTS)
-            .map(agent)
-            .collect::<anyhow::Result<_>>()
-            .map(Self)
+        for _ in 0..AGENTS {
+            agents.add()?;
+        }
+        Ok(agents)
+    }
+
+    fn add(&mut self) -> anyhow::Result<()> {
+        let name = format!("agent-{}", self.files.len());
+        let file = self.directory.join(format!("accepted-by-{name}"));
+        let child = Command::new(env!("CARGO_BIN_EXE_accountable-agent"))
+            .arg(&self.url)
+            .arg(&name)
+            .arg(&file)
+            .spawn()?;
+        self.alive.push_back(child);
+        self.files.push(file);
+        Ok(())
+    }
+
+    /// Kills the one that has lived longest; another takes its place.
+    fn replace_one(&mut self) -> anyhow::Result<()> {
+        let mut oldest = self.alive.pop_front().context("an agent is alive")?;
+        end(&mut oldest)?;
+        self.add()
     }
 
     /// Everything that was acknowledged to them. They must still be alive.
     fn accepted(mut self) -> anyhow::Result<Vec<Value>> {
+        for agent in &mut self.alive {
+            end(agent)?;
+        }
         let mut results = Vec::new();
-        for (child, file) in &mut self.0 {
-            ensure!(child.try_wait()?.is_none(), "an agent has given up");
-            child.kill()?;
-            child.wait()?;
+        for file in &self.files {
             for line in std::fs::read_to_string(file)?.lines() {
                 // The last line may have been cut by the kill.
                 results.extend(serde_json::from_str::<Value>(line));
@@ -286,11 +393,19 @@ impl Agents {
     }
 }
 
+fn end(agent: &mut Child) -> anyhow::Result<()> {
+    ensure!(agent.try_wait()?.is_none(), "an agent has given up");
+    agent.kill()?;
+    agent.wait()?;
+    Ok(())
+}
+
 impl Drop for Agents {
     fn drop(&mut self) {
-        for (child, _) in &mut self.0 {
-            let _ = child.kill();
-            let _ = child.wait();
+        for agent in &mut self.alive {
+            // Fails where it has ended already.
+            let _ = agent.kill();
+            let _ = agent.wait();
         }
     }
 }

@@ -13,6 +13,10 @@ use eventflow_adapter_http_api::Api;
 use eventflow_engine::{Engine, Node};
 use tokio::net::TcpListener;
 
+/// A step allocates some hundred times on its way from socket to record and back (ADR 9).
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// What it could not start with: a flag, a file, a port or a store. Nothing was changed.
 const EXIT_REFUSED: u8 = 2;
 

@@ -30,6 +30,9 @@ pub const SNAPSHOT_EVERY: DurationMs = DurationMs::from_secs(1);
 pub const SNAPSHOTS_PER_LOOK_MAX: usize = 512;
 /// Rows in one batch of the view.
 pub const VIEW_ROWS_MAX: usize = 1_024;
+/// How long a batch of the view waits for company: rows that share a batch share its pages. Nobody waits for it; an ended
+/// execution is answered for from memory meanwhile.
+pub const VIEW_LINGER: std::time::Duration = std::time::Duration::from_millis(100);
 /// HTTP calls under way per partition; more wait for a place.
 pub const HTTP_IN_FLIGHT_MAX: usize = 256;
 /// One HTTP attempt, connecting and reading included, where the task allows more.

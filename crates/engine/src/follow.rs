@@ -17,7 +17,7 @@ use crate::{
     engine::Inner,
     history,
     lifecycle::{is_terminal, lifecycle},
-    partition::{Committed, Key, Partition, Tail},
+    partition::{Committed, Key, Partition, State, Tail},
 };
 
 /// Events that wait for a slow reader of a stream; then the stream waits for it.
@@ -122,6 +122,7 @@ pub(crate) async fn publish(inner: Arc<Inner>, partition: Partition) {
     loop {
         let (position, events) = match follower.next().await {
             Ok(next) => next,
+            Err(_) if matches!(partition.status().state, State::Stopped(_)) => return,
             Err(refusal) => {
                 tracing::warn!(%refusal, "the publisher's feed cannot read the journal, trying again");
                 tokio::time::sleep(PUBLISH_PAUSE).await;

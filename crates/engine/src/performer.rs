@@ -72,6 +72,13 @@ impl HttpPerformer {
     }
 }
 
+impl Drop for HttpPerformer {
+    /// What still waits for its place is no longer ours to send.
+    fn drop(&mut self) {
+        self.places.close();
+    }
+}
+
 async fn attempt_once(
     backend: &Backend,
     call: &Value,

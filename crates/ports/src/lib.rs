@@ -36,5 +36,12 @@ pub use key_store::{KeyError, KeyStore};
 pub use task_queue::{QueueError, TaskOffer, TaskQueue};
 pub use view::{ListQuery, View, ViewBatch, ViewError, ViewPosition, ViewRow};
 
+#[cfg(feature = "mocks")]
+pub use {
+    blob_store::MockBlobStore, clock::MockClock, definition_store::MockDefinitionStore,
+    event_publisher::MockEventPublisher, http_client::MockHttpClient, ids::MockIds,
+    journal::MockJournal, key_store::MockKeyStore, task_queue::MockTaskQueue, view::MockView,
+};
+
 /// Why an adapter could not do what it was asked: the cause below a port's error, for logs and people.
 pub type Source = Box<dyn std::error::Error + Send + Sync + 'static>;

@@ -2,7 +2,10 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use eventflow_domain::Json;
+use eventflow_domain::{
+    Json,
+    plan::{Invoke, Kind, Performer},
+};
 
 use crate::{
     Common, Outcome,
@@ -36,6 +39,7 @@ impl Run {
             return Ok(Outcome::No);
         }
         let document = eventflow_dsl::parse(&text)?;
+        warn_of_agents(&document);
         let input = self.input.as_deref().map(input::value).transpose()?;
         let embedded = Embedded::start().await?;
         let mut live = match common.output {
@@ -51,5 +55,26 @@ impl Run {
         }
         live.end(&view);
         print_end(&view, common.output)
+    }
+}
+
+/// Nobody can lease from an engine without a service around it.
+fn warn_of_agents(document: &Json) {
+    let Ok(plan) = eventflow_dsl::compile(document) else {
+        return;
+    };
+    for (_, node) in plan.nodes() {
+        if let Kind::Invoke(Invoke {
+            performer: Performer::Agent { capability, .. },
+            ..
+        }) = &node.kind
+        {
+            eprintln!(
+                "{} {} waits for an agent of capability `{capability}`, which cannot reach a run in this process: \
+                 use a service and `eventflow start`",
+                console::style("note:").yellow().bold().for_stderr(),
+                node.pointer
+            );
+        }
     }
 }

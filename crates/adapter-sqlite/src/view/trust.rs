@@ -73,9 +73,12 @@ impl Trust {
     }
 
     fn say(&self, text: &str) -> io::Result<()> {
-        let mut file = File::create(&self.path)?;
+        // Under another name first: a kill in between must not leave a file that says nothing, and so a rebuild.
+        let unfinished = self.path.with_extension("db-boot-new");
+        let mut file = File::create(&unfinished)?;
         file.write_all(text.as_bytes())?;
         file.sync_all()?;
+        fs::rename(&unfinished, &self.path)?;
         self.path.parent().map_or(Ok(()), directory::sync)
     }
 }

@@ -20,6 +20,7 @@ const EARLIER_RESULTS_MAX: usize = 16;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Task {
     /// The container it stands in; none for the outermost.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub within: Option<TaskReference>,
     /// Where it stands.
     pub status: TaskStatus,
@@ -30,35 +31,50 @@ pub struct Task {
     /// Its input after `input.from`.
     pub input: Value,
     /// What its attempts are to do, where somebody performs them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub work: Option<Work>,
     /// Who holds or held the current attempt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agent: Option<AgentName>,
     /// When it was activated.
     pub scheduled_at: Timestamp,
     /// When the current attempt became ready.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ready_at: Option<Timestamp>,
     /// When the first attempt was begun.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started_at: Option<Timestamp>,
     /// When it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended_at: Option<Timestamp>,
     /// Once completed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output: Option<Value>,
     /// The digest of what was brought, where `output` or `error` is something else made of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub result: Option<Digest>,
     /// Of the last failed attempt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<Problem>,
     /// Which attempt `error` belongs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failed_attempt: Option<Attempt>,
     /// The case that a switch chose.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub branch: Option<Arc<str>>,
     /// Where it holds tasks of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub container: Option<Container>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) timeout: Option<DurationMs>,
     pub(crate) start_within: DurationMs,
     /// The event that made the current attempt ready, while it is not ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) ready: Option<Sequence>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) deadline: Option<Timestamp>,
     /// The one timer of the current attempt: to be picked up, or to be retried.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) attempt_deadline: Option<Timestamp>,
     /// What attempts before the current one brought: tells a late repeat from a contradiction.
     #[serde(default, skip_serializing_if = "VecDeque::is_empty")]
@@ -69,6 +85,7 @@ pub struct Task {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Container {
     /// The task of a sequence that was activated last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub position: Option<TaskReference>,
     /// The raw input of a sequence's next task.
     pub flow: Content,
@@ -77,8 +94,10 @@ pub struct Container {
     /// Attempts that may be with somebody.
     pub running: u32,
     /// At most so many.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_parallel: Option<u32>,
     /// Tasks that are ready but above that.
+    #[serde(default, skip_serializing_if = "VecDeque::is_empty")]
     pub held: VecDeque<TaskReference>,
     /// Whether a task in it faulted or was cancelled: what is under way ends, nothing further begins.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]

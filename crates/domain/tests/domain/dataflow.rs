@@ -294,6 +294,30 @@ fn a_recovered_execution_names_the_large_values_that_it_misses_and_goes_on_once_
 }
 
 #[test]
+fn a_large_value_that_only_flows_is_loaded_again_as_well() {
+    let tasks = [
+        agent(
+            "a",
+            "if: '${ length > 1 }', input: {from: '${ 1 }'}, then: a",
+        ),
+        agent("b", ""),
+    ]
+    .concat();
+    let plan = sequence(&tasks);
+    let large = json!("z".repeat(INLINE_VALUE_BYTES_MAX));
+    let given = given_input(&plan, json!("in")).history([complete("a", 1, large)]);
+    assert_eq!(
+        given.work_of("a"),
+        json!(1),
+        "its second round is under way"
+    );
+    let written = serde_json::to_string(&given.run.history).expect("events serialise");
+    let history: Vec<_> = serde_json::from_str(&written).expect("what was written is read");
+    let run = Run::recovered(&plan, &history);
+    assert_eq!(run.execution.missing().len(), 1);
+}
+
+#[test]
 fn an_http_call_is_evaluated_when_it_is_scheduled() {
     let http = "with: {method: post, endpoint: 'https://example.com/orders', headers: {x-order: '${ .id }'}, body: {id: '${ .id }'}}";
     let plan = sequence(&format!("- send: {{call: http, {http}}}\n"));

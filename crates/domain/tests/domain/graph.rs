@@ -5,7 +5,9 @@ use serde_json::json;
 use eventflow_domain::{
     Json, Sequence,
     execution::{Command, Status, TaskStatus},
+    expression::Template,
     limits::{BYTES_PER_STEP_MAX, EVENTS_PER_STEP_MAX},
+    plan::{Graph, Join, Kind, Node, NodeId, Plan, PlanParts, Step, Then},
 };
 
 use crate::support::{
@@ -16,7 +18,7 @@ use crate::support::{
 };
 
 /// The N: c needs a; d needs a and b. No nesting of forks can say it.
-fn n_shape() -> eventflow_domain::plan::Plan {
+fn n_shape() -> Plan {
     dag(&[
         step("a", ""),
         step("b", ""),
@@ -252,7 +254,7 @@ fn a_step_that_faults_at_its_beginning_stops_those_after_it() {
 }
 
 /// So many steps that need nothing.
-fn wide(steps: usize, rest: &str) -> eventflow_domain::plan::Plan {
+fn wide(steps: usize, rest: &str) -> Plan {
     graph(
         &(0..steps)
             .map(|n| step(&format!("s{n}"), ""))
@@ -403,4 +405,66 @@ fn what_is_owed_is_named_by_the_event_that_made_it_ready() {
         given.expect().sequence,
         "the end of the first made it ready"
     );
+}
+
+/// A graph above the limit of tasks, which no document can say.
+fn too_wide(steps: u32) -> Plan {
+    let node = |pointer: String, parent, kind| Node {
+        name: pointer.as_str().into(),
+        pointer: pointer.into(),
+        parent,
+        condition: None,
+        input: None,
+        output: None,
+        export: None,
+        then: Then::default(),
+        timeout: None,
+        kind,
+    };
+    let step = |place: u32| Step {
+        id: format!("s{place}").into(),
+        node: NodeId(place + 1),
+        needs: Vec::new(),
+        dependents: Vec::new(),
+        join: Join::All,
+    };
+    let graph = Graph {
+        steps: (0..steps).map(step).collect(),
+        max_parallel: steps,
+        output: None,
+    };
+    let set = |place| {
+        let kind = Kind::Set(Template::Literal(Json::null()));
+        node(format!("/steps/{place}"), Some(NodeId(0)), kind)
+    };
+    let root = node("/steps".to_owned(), None, Kind::Graph(graph));
+    let small = n_shape();
+    Plan::new(PlanParts {
+        workflow: small.workflow.clone(),
+        digest: small.digest,
+        timeout: small.timeout,
+        input: None,
+        output: None,
+        root: NodeId(0),
+        nodes: std::iter::once(root).chain((0..steps).map(set)).collect(),
+    })
+}
+
+#[test]
+fn no_portion_passes_the_limit_of_tasks() {
+    for steps in [1_001, 1_010] {
+        let plan = too_wide(steps);
+        let given = given(&plan);
+        assert_eq!(
+            given.fault(),
+            ("More than 1000 tasks".to_owned(), "/steps/1000".to_owned())
+        );
+        let tasks = given.expect().tasks.values();
+        assert_eq!(
+            tasks
+                .filter(|task| task.status == TaskStatus::Completed)
+                .count(),
+            1_000
+        );
+    }
 }

@@ -5,6 +5,7 @@
     reason = "a test reads better with `json!(1)` than with `&json!(1)`, and builds small documents"
 )]
 
+mod chain;
 mod dataflow;
 mod decide;
 mod golden;

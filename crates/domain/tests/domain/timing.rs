@@ -371,3 +371,28 @@ fn a_task_that_follows_has_clocks_of_its_own() {
         .when(fire_timers())
         .then_nothing();
 }
+
+#[test]
+fn a_crash_in_the_midst_of_cancelling_changes_nothing_of_the_end() {
+    let steps: String = (0..200).map(|n| step(&format!("s{n}"), "")).collect();
+    let plan = graph(&steps, "timeout: 30s\nmaxParallel: 150");
+    let faulty = fail_for_good("s3", 1, "broken");
+    for (later, order) in [(30_000, fire_timers()), (0, faulty)] {
+        let mut run = given(&plan).later(later).run;
+        let begun = run.steps.len();
+        run.order(&order).expect("it is accepted");
+        run.advance();
+        run.wait(DurationMs(0));
+        assert!(run.steps.len() > begun + 3, "it takes several portions");
+        for length in &run.steps[begun..] {
+            let mut recovered = Run::recovered(&plan, &run.history[..*length]);
+            recovered.advance();
+            recovered.wait(DurationMs(0));
+            recovered.finish(|_| panic!("nothing is performed any more"));
+            assert_eq!(
+                recovered.execution.error, run.execution.error,
+                "after event {length}"
+            );
+        }
+    }
+}

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use eventflow_domain::{
-    AgentName, Sequence, Timestamp,
+    AgentName, Position, Sequence, Timestamp,
     execution::{Command, Work},
 };
 use eventflow_ports::{AppendError, TaskOffer};
@@ -15,7 +15,7 @@ use super::{
     message::Key,
     writer::{InFlight, Stop, Writer},
 };
-use crate::config::{SNAPSHOT_AFTER, SNAPSHOTS_PER_LOOK_MAX};
+use crate::config::{RETRY_PAUSE, SNAPSHOT_AFTER, SNAPSHOTS_PER_LOOK_MAX};
 
 /// Who performs `call: http`, as histories show it.
 const HTTP_AGENT: &str = "http";
@@ -24,7 +24,7 @@ impl Writer {
     /// The journal answered for the oldest record under way.
     pub(crate) async fn appended(
         &mut self,
-        outcome: Result<eventflow_domain::Position, AppendError>,
+        outcome: Result<Position, AppendError>,
     ) -> Result<(), Stop> {
         match outcome {
             Ok(_) => {
@@ -55,14 +55,13 @@ impl Writer {
             effect();
         }
         for (key, through) in &batch.touched {
-            self.dispatch(key, *through);
-            self.tell(key);
+            // Of an execution that several commands of the batch have moved, once, as the last one left it.
+            if self.residents.is_durable_at(key, *through) {
+                self.dispatch(key, *through);
+                self.tell(key);
+            }
         }
-        let replay_after = self.residents.replay_after(position);
-        let _ = self.links.feed.send(FeedItem::Progress {
-            through: position,
-            replay_after,
-        });
+        self.tell_progress(position);
         if self.links.tail.receiver_count() > 0 {
             let tail = Tail {
                 position,
@@ -78,6 +77,15 @@ impl Writer {
         });
     }
 
+    /// Tells the view's feed how far the journal is durable, and from where a recovery must replay.
+    pub(crate) fn tell_progress(&self, through: Position) {
+        let replay_after = self.residents.replay_after(through);
+        let _ = self.links.feed.send(FeedItem::Progress {
+            through,
+            replay_after,
+        });
+    }
+
     /// Hands out what became ready up to this event and was not handed out before.
     pub(crate) fn dispatch(&mut self, key: &Key, through: Sequence) {
         let Some(resident) = self.residents.get_mut(key) else {
@@ -85,6 +93,7 @@ impl Writer {
         };
         let performed = std::mem::replace(&mut resident.performed, through);
         let execution = resident.execution.clone();
+        let mut begun = Vec::new();
         for owed in execution
             .owed(performed)
             .take_while(|owed| owed.sequence <= through)
@@ -120,19 +129,21 @@ impl Writer {
                     self.performer
                         .perform(key, &task, attempt, call.clone(), owed.task.deadline());
                     let agent = AgentName::parse(HTTP_AGENT).expect("a constant name");
-                    self.begin_batch();
-                    // Refused where somebody stopped it meanwhile: then its result will be, too.
-                    let _ = self.apply(
-                        key,
-                        &Command::BeginAttempt {
-                            task,
-                            attempt,
-                            agent,
-                        },
-                    );
+                    begun.push(Command::BeginAttempt {
+                        task,
+                        attempt,
+                        agent,
+                    });
                 }
                 None => {}
             }
+        }
+        // While somebody else holds it, a step would copy the whole execution.
+        drop(execution);
+        for begin in begun {
+            self.begin_batch();
+            // Refused where somebody stopped it meanwhile: then its result will be, too.
+            let _ = self.apply(key, &begin);
         }
     }
 
@@ -150,13 +161,15 @@ impl Writer {
 
     /// Offers what is ready; what the queue does not take stays for a later turn.
     pub(crate) async fn offer(&mut self) {
-        if self.unoffered.is_empty() {
+        let now = self.backend.clock.now();
+        if self.unoffered.is_empty() || now < self.next_offer {
             return;
         }
         let offers = std::mem::take(&mut self.unoffered);
         if let Err(error) = self.backend.queue.offer(offers.clone()).await {
             tracing::warn!(partition = %self.partition, %error, "ready tasks could not be queued, trying again");
             self.unoffered = offers;
+            self.next_offer = now.after(RETRY_PAUSE);
         }
     }
 
@@ -175,15 +188,10 @@ impl Writer {
                     .send(FeedItem::Row(FeedRow::of(&key, resident)));
             }
         }
-        let replay_after = self.residents.replay_after(self.durable_position());
-        let through = self.durable_position();
-        let _ = self.links.feed.send(FeedItem::Progress {
-            through,
-            replay_after,
-        });
+        self.tell_progress(self.durable_position());
     }
 
-    fn durable_position(&self) -> eventflow_domain::Position {
+    pub(crate) fn durable_position(&self) -> Position {
         self.status.borrow().position
     }
 

@@ -7,7 +7,11 @@ use eventflow_ports::{ViewBatch, ViewPosition, ViewRow};
 use tokio::sync::mpsc;
 
 use super::{Part, mend::pause, message::Key, resident::Resident};
-use crate::{backend::Backend, config::VIEW_ROWS_MAX, frozen, render};
+use crate::{
+    backend::Backend,
+    config::{VIEW_LINGER, VIEW_ROWS_MAX},
+    frozen, render,
+};
 
 /// Unbounded channels on both sides: every row is of a resident execution, at most once ended and once a second while
 /// open, so the bound of residents is theirs too.
@@ -78,7 +82,7 @@ pub(crate) fn start(
         backend,
         items: receiver,
         applied,
-        position: ViewPosition::default(),
+        position: None,
     };
     (items, done, Part::start(feed.run()))
 }
@@ -88,20 +92,43 @@ struct Feed {
     backend: Backend,
     items: mpsc::UnboundedReceiver<FeedItem>,
     applied: mpsc::UnboundedSender<Applied>,
-    position: ViewPosition,
+    /// As the writer said last; nothing before its first record.
+    position: Option<ViewPosition>,
 }
 
 impl Feed {
     async fn run(mut self) {
         let mut items = Vec::new();
         while self.items.recv_many(&mut items, VIEW_ROWS_MAX).await > 0 {
-            let rows = self.collect(&mut items);
-            if !rows.is_empty() {
-                self.apply(rows).await;
+            let mut rows = self.collect(&mut items);
+            if rows.is_empty() {
+                continue;
+            }
+            self.await_company(&mut items, &mut rows).await;
+            if let Some(position) = self.position {
+                self.apply(position, rows).await;
             }
         }
         // The writer has ended: the view says how far it came, so that the next start replays nothing.
-        self.apply(Vec::new()).await;
+        if let Some(position) = self.position {
+            self.apply(position, Vec::new()).await;
+        }
+    }
+
+    /// Takes more rows until there are enough of them, the linger is over, or the writer has ended.
+    async fn await_company(&mut self, items: &mut Vec<FeedItem>, rows: &mut Vec<FeedRow>) {
+        let lingering = tokio::time::sleep(VIEW_LINGER);
+        tokio::pin!(lingering);
+        while rows.len() < VIEW_ROWS_MAX {
+            let more = tokio::select! {
+                more = self.items.recv_many(items, VIEW_ROWS_MAX) => more,
+                () = &mut lingering => 0,
+            };
+            if more == 0 {
+                return;
+            }
+            rows.extend(self.collect(items));
+        }
     }
 
     fn collect(&mut self, items: &mut Vec<FeedItem>) -> Vec<FeedRow> {
@@ -113,26 +140,23 @@ impl Feed {
                     through,
                     replay_after,
                 } => {
-                    self.position = ViewPosition {
+                    self.position = Some(ViewPosition {
                         through,
                         replay_after,
-                    };
+                    });
                 }
             }
         }
         rows
     }
 
-    async fn apply(&self, rows: Vec<FeedRow>) {
+    async fn apply(&self, position: ViewPosition, rows: Vec<FeedRow>) {
         let covered = rows
             .iter()
             .map(|row| (row.key.clone(), row.positions.len()))
             .collect();
         let rows = rows.into_iter().map(FeedRow::into_row).collect();
-        let batch = ViewBatch {
-            position: self.position,
-            rows,
-        };
+        let batch = ViewBatch { position, rows };
         metrics::counter!("eventflow_view_rows_total").increment(batch.rows.len() as u64);
         while let Err(error) = self.backend.view.apply(self.partition, batch.clone()).await {
             tracing::warn!(partition = %self.partition, %error, "the view could not be written, trying again");

@@ -59,7 +59,13 @@ impl Writer {
                 self.answer(reply, snapshot);
             }
             Message::Wait { key, reply } => match self.residents.get_mut(&key) {
-                Some(resident) if !resident.has_ended() => resident.waiting.push(reply),
+                Some(resident) if !resident.has_ended() => {
+                    // Those who gave up make room first.
+                    if resident.waiting.len() == resident.waiting.capacity() {
+                        resident.waiting.retain(|reply| !reply.is_closed());
+                    }
+                    resident.waiting.push(reply);
+                }
                 Some(resident) => {
                     let snapshot = resident.snapshot(false);
                     let _ = reply.send(Some(snapshot));

@@ -156,6 +156,13 @@ impl Residents {
         }
     }
 
+    /// Whether this is the last of its events that is durable.
+    pub(crate) fn is_durable_at(&self, key: &Key, sequence: Sequence) -> bool {
+        self.by_key
+            .get(key)
+            .is_some_and(|resident| resident.durable == sequence)
+    }
+
     /// Notes that the view holds it with so many of its records.
     pub(crate) fn covered(&mut self, key: &Key, records: usize, at: Timestamp) {
         let Some(resident) = self.by_key.get_mut(key) else {

@@ -83,6 +83,8 @@ pub(crate) struct Writer {
     pub(crate) advances: VecDeque<Key>,
     /// What the queue did not take yet.
     pub(crate) unoffered: Vec<TaskOffer>,
+    /// Not before, since it did not take them the last time.
+    pub(crate) next_offer: Timestamp,
     pub(crate) next_look: Timestamp,
     pub(crate) performer: HttpPerformer,
     pub(crate) links: Links,
@@ -123,6 +125,7 @@ impl Writer {
             in_flight: VecDeque::new(),
             advances: VecDeque::new(),
             unoffered: Vec::new(),
+            next_offer: backend.clock.now(),
             next_look: backend.clock.now(),
             performer: HttpPerformer::new(backend.clone(), links.performed.clone()),
             links,
@@ -156,6 +159,9 @@ impl Writer {
                 break stop;
             }
         };
+        if matches!(stop, Stop::Closed) {
+            self.await_view().await;
+        }
         let reason = match stop {
             Stop::Closed => "it is shutting down".to_owned(),
             Stop::Fenced => "another writer has taken over".to_owned(),
@@ -221,10 +227,30 @@ impl Writer {
         }
     }
 
-    /// Gives an empty batch the time that its first event will have.
+    /// Waits until the view holds everything that has ended, and says so: the next start replays none of it.
+    async fn await_view(&mut self) {
+        while self
+            .residents
+            .iter()
+            .any(|(_, resident)| resident.has_ended())
+        {
+            let Some(applied) = self.links.applied.recv().await else {
+                return;
+            };
+            self.view_applied(&applied);
+        }
+        self.tell_progress(self.durable_position());
+    }
+
+    /// Gives an empty batch the time that its first event will have. Commands that brought no event take up room only
+    /// while their answers wait for a record under way.
     pub(crate) fn begin_batch(&mut self) {
-        if self.batch.is_empty() && self.batch.effects.is_empty() {
-            self.batch.time = self.backend.clock.now().max(self.batch.time);
+        if !self.batch.is_empty() {
+            return;
+        }
+        self.batch.time = self.backend.clock.now().max(self.batch.time);
+        if self.in_flight.is_empty() && self.storing.is_none() {
+            self.batch.commands = 0;
         }
     }
 
@@ -307,25 +333,31 @@ impl Writer {
             .into_iter()
             .flatten()
             .min();
-        // A timer is due by the time of the batch it goes into: while an older batch waits, its commit wakes the writer.
-        let timers = timers.filter(|at| self.batch.is_empty() || *at > self.batch.time);
+        // A timer is due by the time of the batch it goes into. A batch that has to wait for the record before it is
+        // woken by that one's end, and would find nothing to do earlier.
+        let may_flush = self.may_flush();
+        let timers =
+            timers.filter(|at| self.batch.is_empty() || (*at > self.batch.time && may_flush));
         let lingering = (!self.batch.is_empty()).then(|| self.batch.time.after(LINGER));
-        let lingering = lingering.filter(|_| self.may_append());
+        let lingering = lingering.filter(|_| may_flush);
         let look = self.residents.has_uncovered().then_some(self.next_look);
-        let offering =
-            (!self.unoffered.is_empty()).then(|| self.batch.time.after(crate::config::RETRY_PAUSE));
+        let offering = (!self.unoffered.is_empty()).then_some(self.next_offer);
         [timers, lingering, look, offering]
             .into_iter()
             .flatten()
             .min()
     }
 
-    fn may_append(&self) -> bool {
-        self.storing.is_none() && self.in_flight.len() < APPENDS_IN_FLIGHT_MAX
+    /// Whether the batch could go to the journal now: it does not go alone behind another one.
+    fn may_flush(&self) -> bool {
+        let is_worth_it = self.in_flight.is_empty()
+            || self.batch.body.len() >= PIPELINED_BYTES_MIN
+            || !self.batch.has_room();
+        self.storing.is_none() && self.in_flight.len() < APPENDS_IN_FLIGHT_MAX && is_worth_it
     }
 
     fn flush_where_due(&mut self, now: Timestamp) {
-        if self.batch.is_empty() || !self.may_append() {
+        if self.batch.is_empty() || !self.may_flush() {
             return;
         }
         let timers = [self.residents.next_deadline(), self.leases.next_expiry()]
@@ -335,10 +367,7 @@ impl Writer {
         let is_waited_for = self.batch.is_urgent
             || self.batch.time.after(LINGER) <= now
             || timers.is_some_and(|at| at <= now);
-        let is_worth_it = self.in_flight.is_empty()
-            || self.batch.body.len() >= PIPELINED_BYTES_MIN
-            || !self.batch.has_room();
-        if is_waited_for && is_worth_it {
+        if is_waited_for {
             self.submit_batch();
         }
     }

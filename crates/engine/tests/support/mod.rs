@@ -2,6 +2,10 @@
 
 #![allow(dead_code, reason = "each test binary uses its part")]
 
+pub(crate) mod held;
+pub(crate) mod log;
+pub(crate) mod requests;
+
 use std::{sync::Arc, time::Duration};
 
 use eventflow_adapter_memory::{
@@ -75,7 +79,8 @@ impl World {
         Engine::start(self.backend(faults).await, config).await
     }
 
-    async fn backend(&self, faults: &Faults) -> Backend {
+    /// The ports of a life, for a test that puts its own in place of some.
+    pub(crate) async fn backend(&self, faults: &Faults) -> Backend {
         let (journal, view, definitions, blobs, keys): Parts = match &self.stores {
             Stores::Memory(stores) => (
                 Arc::new(stores.journal.clone()),
@@ -142,4 +147,16 @@ async fn open(directory: &std::path::Path, partitions: u16) -> SqliteStore {
 /// A clock that the test moves.
 pub(crate) fn manual_clock() -> Arc<ManualClock> {
     Arc::new(ManualClock::default())
+}
+
+/// Waits until something is so, which it must be within the patience of a test.
+pub(crate) async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let began = std::time::Instant::now();
+    while !is_so() {
+        assert!(
+            began.elapsed() < requests::PATIENCE,
+            "waited in vain for {what}"
+        );
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
 }

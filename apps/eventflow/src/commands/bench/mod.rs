@@ -179,7 +179,7 @@ async fn measure(
     workload: Workload,
     setting: Setting,
 ) -> anyhow::Result<(Finished, Report)> {
-    let before = Measured::now(service, spawned.as_ref()).await;
+    let before = Measured::now(service, spawned.as_ref(), agent.as_ref()).await;
     let load = Load::new(service.server.clone(), workload, setting);
     let begun = Instant::now();
     let finished = tokio::select! {
@@ -189,7 +189,7 @@ async fn measure(
         ended = process::agent_died(&mut agent) => bail!("the agent ended during the load: {ended}"),
     };
     let elapsed = begun.elapsed();
-    let after = Measured::now(service, spawned.as_ref()).await;
+    let after = Measured::now(service, spawned.as_ref(), agent.as_ref()).await;
     let performed = match agent {
         Some(agent) => agent.stop().await?,
         None => agent::Performed::default(),

@@ -56,6 +56,9 @@ pub(crate) struct Measured {
     pub(crate) cpu_seconds: Option<f64>,
     pub(crate) device_bytes: Option<u64>,
     pub(crate) fsyncs: Option<f64>,
+    /// Of this process: the load.
+    pub(crate) load_cpu_seconds: Option<f64>,
+    pub(crate) agent_cpu_seconds: Option<f64>,
 }
 
 /// As many sockets as the system allows: a load has one per execution under way. Children inherit it.
@@ -217,11 +220,20 @@ fn beside(program: &str) -> anyhow::Result<PathBuf> {
 
 impl Measured {
     /// Looks at a service now; at its process only where it was spawned here.
-    pub(crate) async fn now(service: &Service, spawned: Option<&Spawned>) -> Self {
+    pub(crate) async fn now(
+        service: &Service,
+        spawned: Option<&Spawned>,
+        agent: Option<&Agent>,
+    ) -> Self {
         let fsyncs = fsyncs(service).await;
+        let cpu_of = |pid: u32| cpu_seconds(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?);
+        let load_cpu_seconds = cpu_of(std::process::id());
+        let agent_cpu_seconds = agent.and_then(|agent| agent.child.id()).and_then(cpu_of);
         let Some(pid) = spawned.and_then(|spawned| spawned.child.id()) else {
             return Self {
                 fsyncs,
+                load_cpu_seconds,
+                agent_cpu_seconds,
                 ..Self::default()
             };
         };
@@ -229,9 +241,11 @@ impl Measured {
             |file: &str| fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default();
         Self {
             rss_peak_mib: field(&read("status"), "VmHWM:").map(|kib| kib * 1024.0 / MIB),
-            cpu_seconds: cpu_seconds(&read("stat")),
+            cpu_seconds: cpu_of(pid),
             device_bytes: number_after(&read("io"), "write_bytes:"),
             fsyncs,
+            load_cpu_seconds,
+            agent_cpu_seconds,
         }
     }
 }

@@ -39,6 +39,8 @@ pub(crate) struct Report {
     routing_p99_ms: Option<f64>,
     rss_mi_b: Option<f64>,
     cpu_seconds: Option<f64>,
+    agent_cpu_seconds: Option<f64>,
+    load_cpu_seconds: Option<f64>,
     device_bytes_per_step: Option<f64>,
     fsyncs: Option<f64>,
     requests: u64,
@@ -85,6 +87,8 @@ impl Report {
             routing_p99_ms: routing.percentile(99),
             rss_mi_b: after.rss_peak_mib,
             cpu_seconds: grown(after.cpu_seconds, before.cpu_seconds),
+            agent_cpu_seconds: grown(after.agent_cpu_seconds, before.agent_cpu_seconds),
+            load_cpu_seconds: grown(after.load_cpu_seconds, before.load_cpu_seconds),
             device_bytes_per_step: bytes
                 .filter(|_| steps > 0.0)
                 .map(|bytes| precise(bytes) / steps),
@@ -142,6 +146,14 @@ impl Report {
                 "{} peak, {} of CPU",
                 shown(self.rss_mi_b, " MiB"),
                 shown(self.cpu_seconds, " s")
+            ),
+        );
+        row(
+            "beside it",
+            format!(
+                "agent {} of CPU, load {}",
+                shown(self.agent_cpu_seconds, " s"),
+                shown(self.load_cpu_seconds, " s")
             ),
         );
         row(
@@ -231,7 +243,7 @@ mod tests {
             rss_peak_mib: Some(20.0),
             cpu_seconds: Some(1.5),
             device_bytes: Some(700),
-            fsyncs: None,
+            ..Measured::default()
         };
         let report = Report::new(
             setting,

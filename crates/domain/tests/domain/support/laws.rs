@@ -4,7 +4,7 @@
 use eventflow_domain::{
     Sequence, TaskReference, Timestamp,
     execution::{Event, Execution, Status, TaskStatus},
-    limits::TASKS_PER_EXECUTION_MAX,
+    limits::{EVENTS_PER_STEP_MAX, TASKS_PER_EXECUTION_MAX},
     plan::{Kind, Node, Plan},
 };
 
@@ -47,6 +47,11 @@ pub(crate) fn check_at_rest(run: &Run<'_>) {
         "the history folds to the live state"
     );
     assert_eq!(execution.sequence.0, run.history.len() as u64);
+    let largest = run.steps.windows(2).map(|step| step[1] - step[0]).max();
+    assert!(
+        largest.is_none_or(|events| events <= EVENTS_PER_STEP_MAX),
+        "{largest:?} events in a step"
+    );
     let waits = execution
         .tasks
         .values()
