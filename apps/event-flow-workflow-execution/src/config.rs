@@ -65,7 +65,7 @@ struct Flags {
     #[arg(long, env = "EVENTFLOW_CONFIG", value_name = "FILE")]
     #[serde(skip)]
     config: Option<PathBuf>,
-    /// How to log, to standard error [default: text]; RUST_LOG filters.
+    /// How to log, to standard error [default: text]; `RUST_LOG` filters.
     #[arg(long, env = "EVENTFLOW_LOG_FORMAT", value_name = "FORMAT")]
     #[serde(skip_serializing_if = "Option::is_none")]
     log: Option<LogFormat>,

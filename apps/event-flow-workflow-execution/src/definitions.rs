@@ -1,6 +1,9 @@
 //! Definitions that are registered at start: every document of a folder.
 
-use std::path::{Path, PathBuf};
+use std::{
+    fmt::Write as _,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context, bail};
 use eventflow_adapter_http_api::{Format, parse_document};
@@ -25,11 +28,11 @@ pub(crate) async fn register(
         {
             Ok(_) => registered += 1,
             Err(Refusal::Invalid { detail, faults }) => {
-                let faults: String = faults
-                    .iter()
-                    .map(|fault| format!("\n  {}: {}", fault.pointer, fault.detail))
-                    .collect();
-                bail!("{}: {detail}:{faults}", path.display());
+                let mut lines = String::new();
+                for fault in faults {
+                    write!(lines, "\n  {}: {}", fault.pointer, fault.detail)?;
+                }
+                bail!("{}: {detail}:{lines}", path.display());
             }
             Err(refusal) => bail!("{}: {refusal}", path.display()),
         }

@@ -22,7 +22,7 @@ const EXIT_REFUSED: u8 = 2;
 
 fn main() -> ExitCode {
     let started = Instant::now();
-    match Config::load().and_then(|config| run(config, started)) {
+    match Config::load().and_then(|config| run(&config, started)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("event-flow-workflow-execution: {error:#}");
@@ -32,14 +32,14 @@ fn main() -> ExitCode {
 }
 
 #[tokio::main]
-async fn run(config: Config, started: Instant) -> anyhow::Result<()> {
+async fn run(config: &Config, started: Instant) -> anyhow::Result<()> {
     telemetry::log(config.log);
     let metrics = telemetry::metrics()?;
     let listener = listen(config.listen).await?;
     let address = listener
         .local_addr()
         .context("the listening address cannot be read")?;
-    let backend = store::open(&config, address.ip().is_loopback()).await?;
+    let backend = store::open(config, address.ip().is_loopback()).await?;
     let settings = eventflow_engine::Config {
         partitions: config.partitions(),
         ..Default::default()

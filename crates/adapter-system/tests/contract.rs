@@ -4,9 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use eventflow_adapter_system::{SystemClock, UuidIds};
-use eventflow_contracts::{
-    clock::ClockFixture, clock_contract, ids::IdsFixture, ids_contract,
-};
+use eventflow_contracts::{clock::ClockFixture, clock_contract, ids::IdsFixture, ids_contract};
 use eventflow_ports::{Clock, Ids};
 
 struct Machine;

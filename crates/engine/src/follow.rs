@@ -113,7 +113,7 @@ pub(crate) async fn publish(inner: Arc<Inner>, partition: Partition) {
         match publisher.position(partition.id).await {
             Ok(position) => break position,
             Err(error) => {
-                tracing::warn!(%error, "the event publisher does not answer, trying again")
+                tracing::warn!(%error, "the event publisher does not answer, trying again");
             }
         }
         tokio::time::sleep(PUBLISH_PAUSE).await;

@@ -150,7 +150,11 @@ fn fields<const N: usize>(pairs: [(&str, serde_json::Value); N]) -> Map<String, 
 /// An output, or where a large one can be found.
 fn shown(output: &Value) -> (String, serde_json::Value) {
     match output {
-        Value::Inline(json) => ("output".to_owned(), json.to_value()),
+        // What no parser reads (a number beyond all bounds) is shown as its text.
+        Value::Inline(json) => {
+            let output = json.read().unwrap_or_else(|_| json!(json.as_str()));
+            ("output".to_owned(), output)
+        }
         Value::Ref { digest, size, .. } => (
             "outputReference".to_owned(),
             json!({"digest": digest.to_string(), "bytes": size}),

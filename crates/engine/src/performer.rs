@@ -119,15 +119,16 @@ fn request(call: &HttpCall, idempotency_key: &str, timeout: DurationMs) -> HttpR
     }
     let body = match &call.body {
         None => Bytes::new(),
-        Some(body) => match body.read::<String>() {
-            Ok(text) => text.into(),
-            Err(_) => {
+        Some(body) => {
+            if let Ok(text) = body.read::<String>() {
+                text.into()
+            } else {
                 if !has("content-type") {
                     headers.push(("content-type".to_owned(), "application/json".to_owned()));
                 }
                 Bytes::copy_from_slice(body.as_str().as_bytes())
             }
-        },
+        }
     };
     HttpRequest {
         method: call.method.to_string(),
@@ -200,9 +201,10 @@ fn content(response: &HttpResponse) -> Json {
         .find(|(name, _)| name == "content-type")
         .map(|(_, kind)| kind.as_str());
     let may_be_json = kind.is_none_or(|kind| kind.contains("json"));
-    match Json::parse(&text) {
-        Ok(json) if may_be_json => json,
-        _ => Json::of(&*text),
+    // Parsed whole, so that whatever an expression is given can be read.
+    match serde_json::from_str::<serde_json::Value>(&text) {
+        Ok(value) if may_be_json => Json::of(&value),
+        Ok(_) | Err(_) => Json::of(&*text),
     }
 }
 

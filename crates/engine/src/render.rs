@@ -121,7 +121,7 @@ fn progress(tasks: &[TaskView]) -> Progress {
         match task.status {
             TaskStatus::Completed | TaskStatus::Skipped => progress.completed += 1,
             TaskStatus::Running | TaskStatus::Waiting | TaskStatus::Suspended => {
-                progress.running += 1
+                progress.running += 1;
             }
             TaskStatus::Pending if task.scheduled_at.is_some() => progress.running += 1,
             TaskStatus::Pending => progress.pending += 1,

@@ -139,7 +139,10 @@ impl Fake {
             problem: None,
         };
         if let Some(heartbeat) = &item.heartbeat {
-            let progress = heartbeat.progress.as_ref().map(eventflow_domain::Json::to_value);
+            let progress = heartbeat
+                .progress
+                .as_ref()
+                .map(eventflow_domain::Json::to_value);
             let cancelled = book.cancelled.contains(&token);
             book.heartbeats.push((token, Instant::now(), progress));
             answer.heartbeat = Some(HeartbeatAnswer {

@@ -68,7 +68,7 @@ impl ReadBack {
                 Ok(_) => return Ok(()),
                 // Perhaps our own first try: look again.
                 Err(AppendError::Conflict | AppendError::Unavailable(_)) => {
-                    pause(&self.backend).await
+                    pause(&self.backend).await;
                 }
                 Err(error @ (AppendError::Fatal(_) | AppendError::TooLarge { .. })) => {
                     return Err(Stop::Fatal(error.to_string()));
