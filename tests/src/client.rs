@@ -2,8 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
+use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
+
+use crate::events::Events;
 
 /// Between two tries of a request that was not answered.
 const RETRY_PAUSE: Duration = Duration::from_millis(20);
@@ -79,23 +82,83 @@ impl Client {
         Ok((status, response.json().await?))
     }
 
-    /// The body of a GET as text.
-    pub async fn text(&self, path: &str) -> anyhow::Result<String> {
-        Ok(self
-            .http
-            .get(format!("{}{path}", self.url))
-            .send()
-            .await?
-            .text()
-            .await?)
+    /// A request of its own kind.
+    pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        self.http.request(method, format!("{}{path}", self.url))
     }
 
-    /// Starts an execution and waits for its end; the full view.
-    pub async fn run(&self, workflow: &str, id: &str, input: &Value) -> anyhow::Result<Value> {
+    /// Starts an execution of a registered workflow.
+    pub async fn start(&self, workflow: &str, id: &str, input: &Value) -> anyhow::Result<()> {
         let body = json!({"workflow": {"name": workflow}, "executionId": id, "input": input});
         let (status, answer) = self.post("/v1/executions", &body).await?;
-        anyhow::ensure!(status == 202, "the start was answered {status}: {answer}");
-        self.ended(id).await
+        ensure!(status == 202, "the start was answered {status}: {answer}");
+        Ok(())
+    }
+
+    /// Starts an execution and waits for its end: the full view.
+    pub async fn run(&self, workflow: &str, input: &Value) -> anyhow::Result<Value> {
+        let body = json!({"workflow": {"name": workflow}, "input": input});
+        let request = self
+            .request(Method::POST, "/v1/executions")
+            .header("prefer", "wait=50")
+            .json(&body);
+        let response = request.send().await?;
+        let (status, view) = (response.status(), response.json().await?);
+        ensure!(status == 200, "the start was answered {status}: {view}");
+        Ok(view)
+    }
+
+    /// Leases the next task of a capability, as soon as there is one.
+    pub async fn lease(&self, capability: &str) -> anyhow::Result<Value> {
+        let body = json!({"agent": "tester", "capabilities": [capability], "max": 1, "wait": "5s"});
+        let began = Instant::now();
+        while began.elapsed() < self.patience {
+            let (status, mut answer) = self.post("/v1/tasks/lease", &body).await?;
+            ensure!(status == 200, "the lease was answered {status}: {answer}");
+            match answer["tasks"].as_array_mut().map(std::mem::take) {
+                Some(tasks) if tasks.is_empty() => {}
+                Some(mut tasks) => return Ok(tasks.remove(0)),
+                None => bail!("a lease without tasks: {answer}"),
+            }
+        }
+        bail!("there is no task of {capability}")
+    }
+
+    /// Completes a leased task.
+    pub async fn complete(&self, task: &Value, output: &Value) -> anyhow::Result<()> {
+        self.answer(task, "complete", &json!({ "output": output }))
+            .await
+    }
+
+    /// Fails a leased task; another try may help.
+    pub async fn fail(&self, task: &Value, error: &Value) -> anyhow::Result<()> {
+        self.answer(task, "fail", &json!({"error": error, "retryable": true}))
+            .await
+    }
+
+    async fn answer(&self, task: &Value, how: &str, body: &Value) -> anyhow::Result<()> {
+        let token = task["token"].as_str().context("a task has a token")?;
+        let path = format!("/v1/tasks/{token}/{how}");
+        let (status, answer) = self.post(&path, body).await?;
+        ensure!(status == 200, "the result was answered {status}: {answer}");
+        Ok(())
+    }
+
+    /// The events of an execution's history.
+    pub async fn history(&self, id: &str) -> anyhow::Result<Vec<Value>> {
+        let path = format!("/v1/executions/{id}/history?limit=1000");
+        let mut history = self.get(&path).await?;
+        let events = history["events"].as_array_mut();
+        Ok(std::mem::take(events.context("a history has events")?))
+    }
+
+    /// The public events of an execution after `last`, the first ones where that is `None`.
+    pub async fn events(&self, id: &str, last: Option<&str>) -> anyhow::Result<Events> {
+        let mut request = self.request(Method::GET, &format!("/v1/executions/{id}/events"));
+        if let Some(last) = last {
+            request = request.header("last-event-id", last);
+        }
+        Events::of(request.send().await?)
     }
 
     /// The full view of an execution once it has ended.
@@ -109,7 +172,7 @@ impl Client {
             ) {
                 return Ok(view);
             }
-            anyhow::ensure!(
+            ensure!(
                 began.elapsed() < self.patience,
                 "{id} has not ended: {view}"
             );

@@ -1,7 +1,10 @@
 //! What the system tests share: the real binaries, a running service, and a client that keeps trying.
 
 pub mod client;
+pub mod events;
+pub mod process;
 pub mod service;
 
 pub use client::Client;
-pub use service::{Service, binary};
+pub use process::{Background, Said};
+pub use service::{Service, binary, workspace};

@@ -5,12 +5,23 @@ use std::{
     net::TcpListener,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    sync::OnceLock,
+    sync::{
+        OnceLock,
+        atomic::{AtomicU16, Ordering},
+    },
     time::{Duration, Instant},
 };
 
+use crate::process::{self, Said};
+
 /// A service that is not ready by then never will be.
 const READY_MAX: Duration = Duration::from_secs(30);
+
+/// How long the service may take to end once it was told to (INTERFACES section 1).
+pub const STOP_MAX: Duration = Duration::from_secs(10);
+/// Linux gives outgoing connections ports from 32,768 on.
+const FIRST_PORT: u16 = 20_000;
+const PORTS: u16 = 12_000;
 
 /// The path of one of the workspace's programs, built as this test was: in release where it is.
 pub fn binary(name: &str) -> PathBuf {
@@ -54,10 +65,20 @@ pub fn workspace() -> &'static Path {
         .expect("the tests are a folder of the workspace")
 }
 
-/// A port that nobody listens on.
+/// A port that nobody listens on, and that no outgoing connection gets: otherwise a client that knocks while the service
+/// is down could take the service's own port.
 pub fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
-    listener.local_addr().expect("it is bound").port()
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    // Tests of other processes begin elsewhere.
+    let begin = u16::try_from(std::process::id() % u32::from(PORTS)).expect("it is below PORTS");
+    for _ in 0..PORTS {
+        let offset = (begin + NEXT.fetch_add(1, Ordering::Relaxed)) % PORTS;
+        let port = FIRST_PORT + offset;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+    panic!("no port from {FIRST_PORT} on is free");
 }
 
 /// A running service; killed when dropped.
@@ -94,6 +115,13 @@ impl Service {
         }
     }
 
+    /// Starts a service with the workflows that ship with it.
+    pub fn with_fixtures(directory: &Path) -> Self {
+        let fixtures = workspace().join("fixtures/workflows");
+        let fixtures = fixtures.to_str().expect("the workspace's path is text");
+        Self::start(directory, &["--workflows", fixtures])
+    }
+
     /// Back again on the same store and port, after it was killed or has ended.
     pub fn restart(&mut self) {
         self.child = self.spawn();
@@ -114,7 +142,7 @@ impl Service {
         self.child.wait().expect("a child can be waited for");
     }
 
-    /// SIGTERM; answers the exit code.
+    /// SIGTERM; answers the exit code, `None` where it has not ended in time.
     pub fn terminate(&mut self) -> Option<i32> {
         let id = self.child.id().to_string();
         let status = Command::new("kill")
@@ -122,7 +150,19 @@ impl Service {
             .status()
             .expect("kill runs");
         assert!(status.success(), "the service had ended already");
-        self.child.wait().expect("a child can be waited for").code()
+        process::ended_within(&mut self.child, STOP_MAX).and_then(|status| status.code())
+    }
+
+    /// The command line against this service, run to its end.
+    pub fn eventflow(&self, arguments: &[&str]) -> Said {
+        process::run(&mut self.eventflow_command(arguments))
+    }
+
+    /// The command line against this service.
+    pub fn eventflow_command(&self, arguments: &[&str]) -> Command {
+        let mut command = eventflow(arguments);
+        command.env("EVENTFLOW_SERVER", &self.url);
+        command
     }
 
     fn spawn(&self) -> Child {
@@ -138,13 +178,33 @@ impl Drop for Service {
     }
 }
 
-fn command(directory: &Path, arguments: &[String]) -> Command {
+/// The service's program in a directory, as if nothing were configured there.
+pub fn program(directory: &Path) -> Command {
     let mut command = Command::new(binary("event-flow-workflow-execution"));
-    command
-        .args(arguments)
+    without_configuration(&mut command)
         .current_dir(directory)
-        .env("RUST_LOG", "warn")
-        .stdout(Stdio::piped());
+        .env("RUST_LOG", "warn");
+    command
+}
+
+/// The command line's program, as if nothing were configured.
+pub fn eventflow(arguments: &[&str]) -> Command {
+    let mut command = Command::new(binary("eventflow"));
+    without_configuration(&mut command).args(arguments);
+    command
+}
+
+fn without_configuration(command: &mut Command) -> &mut Command {
+    let ours = std::env::vars_os().map(|(name, _)| name);
+    for name in ours.filter(|name| name.to_string_lossy().starts_with("EVENTFLOW_")) {
+        command.env_remove(name);
+    }
+    command
+}
+
+fn command(directory: &Path, arguments: &[String]) -> Command {
+    let mut command = program(directory);
+    command.args(arguments).stdout(Stdio::piped());
     command
 }
 

@@ -262,12 +262,7 @@ fn check_end(view: &Value, workflow: &str) -> anyhow::Result<()> {
 /// No gap, one end, and nothing before what it needs.
 async fn check_history(client: &Client, start: &Acknowledged) -> anyhow::Result<()> {
     let (id, workflow) = (&start.id, start.workflow);
-    let history = client
-        .get(&format!("/v1/executions/{id}/history?limit=1000"))
-        .await?;
-    let events = history["events"]
-        .as_array()
-        .context("a history has events")?;
+    let events = client.history(id).await?;
     let mut completed = Vec::new();
     for (place, event) in events.iter().enumerate() {
         ensure!(event["sequence"] == place + 1, "a gap before {event}");

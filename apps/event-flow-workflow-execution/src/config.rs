@@ -2,10 +2,9 @@
 
 use std::{fmt, net::SocketAddr, path::PathBuf};
 
-use anyhow::Context;
 use clap::{Parser, ValueEnum};
 use figment::{
-    Figment,
+    Figment, Source,
     providers::{Format, Serialized, Toml},
 };
 use ipnet::IpNet;
@@ -135,7 +134,7 @@ impl Config {
         let mut config: Self = figment
             .merge(Serialized::globals(&flags))
             .extract()
-            .context("the configuration is wrong")?;
+            .map_err(|error| anyhow::anyhow!(wrong(&error)))?;
         let shipped = PathBuf::from(SHIPPED_WORKFLOWS);
         if config.workflows.is_none() && shipped.is_dir() {
             config.workflows = Some(shipped);
@@ -147,6 +146,20 @@ impl Config {
     pub(crate) fn partitions(&self) -> u16 {
         self.partitions.unwrap_or(1)
     }
+}
+
+/// What is wrong, with which key, and in which file where it is one.
+fn wrong(error: &figment::Error) -> String {
+    let key = match error.path.join(".") {
+        key if key.is_empty() => String::new(),
+        key => format!(" for `{key}`"),
+    };
+    let source = error.metadata.as_ref().and_then(|data| data.source.as_ref());
+    let file = match source {
+        Some(Source::File(path)) => format!(" in {}", path.display()),
+        _ => String::new(),
+    };
+    format!("the configuration is wrong{key}{file}: {}", error.kind)
 }
 
 #[cfg(test)]

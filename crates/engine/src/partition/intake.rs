@@ -89,11 +89,12 @@ impl Writer {
         }));
     }
 
-    /// Answers where a history lies: once every event that the snapshot shows has its position.
+    /// Answers where a history lies: once every event that memory shows now has its position.
     fn answer_with_positions(&mut self, key: &Key, reply: oneshot::Sender<Option<Snapshot>>) {
         match self.residents.get_mut(key) {
             Some(resident) if !resident.is_settled() => {
-                resident.reading.push(reply);
+                let seen = resident.execution.sequence;
+                resident.reading.push((seen, reply));
                 self.batch.is_urgent = true;
             }
             Some(resident) => {
@@ -324,13 +325,15 @@ fn seconds(span: DurationMs) -> f64 {
 impl Resident {
     /// Tells whoever waits for this execution, as far as it is durable.
     pub(crate) fn tell_waiting(&mut self) {
-        if !self.is_settled() {
-            return;
-        }
-        for reply in std::mem::take(&mut self.reading) {
+        let durable = self.durable;
+        for (_, reply) in self
+            .reading
+            .extract_if(.., |(seen, _)| *seen <= durable)
+            .collect::<Vec<_>>()
+        {
             let _ = reply.send(Some(self.snapshot(true)));
         }
-        if self.execution.is_ended() {
+        if self.has_ended() {
             for reply in std::mem::take(&mut self.waiting) {
                 let _ = reply.send(Some(self.snapshot(false)));
             }

@@ -27,8 +27,8 @@ pub(crate) struct Resident {
     pub(crate) uncovered: Option<(Position, Timestamp)>,
     /// Whoever waits for its end.
     pub(crate) waiting: Vec<oneshot::Sender<Option<Snapshot>>>,
-    /// Whoever waits for its history up to now.
-    pub(crate) reading: Vec<oneshot::Sender<Option<Snapshot>>>,
+    /// Whoever waits for its history up to an event.
+    pub(crate) reading: Vec<(Sequence, oneshot::Sender<Option<Snapshot>>)>,
     pub(crate) is_advancing: bool,
 }
 

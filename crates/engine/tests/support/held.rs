@@ -34,7 +34,8 @@ struct State {
     held: VecDeque<Held>,
     /// Where and what every append since the last `hold` was.
     handed: Vec<(Position, Bytes)>,
-    reads: usize,
+    /// How often a single record was looked for since then.
+    looks: usize,
 }
 
 struct Held {
@@ -60,7 +61,7 @@ impl HeldJournal {
     pub(crate) fn hold(&self) {
         let mut state = self.0.state.lock().unwrap();
         state.handed.clear();
-        state.reads = 0;
+        state.looks = 0;
         self.0.holds.store(true, Ordering::SeqCst);
     }
 
@@ -124,9 +125,9 @@ impl HeldJournal {
         self.0.state.lock().unwrap().handed.clone()
     }
 
-    /// Reads since the last `hold`.
-    pub(crate) fn reads(&self) -> usize {
-        self.0.state.lock().unwrap().reads
+    /// How often a writer has read back since the last `hold`.
+    pub(crate) fn looks(&self) -> usize {
+        self.0.state.lock().unwrap().looks
     }
 
     fn holds_any(&self) -> bool {
@@ -176,7 +177,9 @@ impl Journal for HeldJournal {
         after: Position,
         limit: ReadLimit,
     ) -> Result<Vec<JournalEntry>, ReadError> {
-        self.0.state.lock().unwrap().reads += 1;
+        if limit.records == ReadLimit::ONE.records {
+            self.0.state.lock().unwrap().looks += 1;
+        }
         if self.0.is_unreadable.load(Ordering::SeqCst) {
             return Err(ReadError::Unavailable("unreadable on purpose".into()));
         }

@@ -24,7 +24,8 @@ impl Log {
 
     /// Waits until all of these have happened.
     pub(crate) async fn shows(&self, expected: &[&'static str]) {
-        let shown = |log: &[_]| expected.iter().all(|what| log.contains(what));
-        until("everything to happen", || shown(&self.all())).await;
+        for what in expected {
+            until(what, || self.all().contains(what)).await;
+        }
     }
 }
