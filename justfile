@@ -39,7 +39,7 @@ bench *args:
 # every row of the README's table
 bench-table:
     cargo build --release -p event-flow-workflow-execution -p eventflow
-    bash tests/bench-table.sh
+    python3 tests/bench_table.py
 
 # kills the service under load so many times and checks everything that it acknowledged
 kill-test kills="200":

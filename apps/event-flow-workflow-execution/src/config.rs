@@ -154,7 +154,10 @@ fn wrong(error: &figment::Error) -> String {
         key if key.is_empty() => String::new(),
         key => format!(" for `{key}`"),
     };
-    let source = error.metadata.as_ref().and_then(|data| data.source.as_ref());
+    let source = error
+        .metadata
+        .as_ref()
+        .and_then(|data| data.source.as_ref());
     let file = match source {
         Some(Source::File(path)) => format!(" in {}", path.display()),
         _ => String::new(),

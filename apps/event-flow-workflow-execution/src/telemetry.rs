@@ -10,9 +10,9 @@ use crate::config::LogFormat;
 
 /// How often what histograms collect is folded, so that memory stays flat while nobody scrapes.
 const UPKEEP_EVERY: Duration = Duration::from_secs(5);
-/// Of the time from ready to leased: from what one machine does to what an operator is woken for.
-const ROUTING_SECONDS: &[f64] = &[
-    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 10.0, 60.0,
+/// Of times: from what one machine does at its best to what an operator is woken for.
+const SECONDS: &[f64] = &[
+    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 10.0, 60.0,
 ];
 
 /// Logs to standard error; `RUST_LOG` filters.
@@ -31,9 +31,9 @@ pub(crate) fn log(format: LogFormat) {
 
 /// Collects metrics; the result renders them in Prometheus' text format.
 pub(crate) fn metrics() -> anyhow::Result<impl Fn() -> String + Send + Sync + 'static> {
-    let routing = Matcher::Full("eventflow_routing_seconds".to_owned());
+    let times = Matcher::Suffix("_seconds".to_owned());
     let handle = PrometheusBuilder::new()
-        .set_buckets_for_metric(routing, ROUTING_SECONDS)
+        .set_buckets_for_metric(times, SECONDS)
         .and_then(PrometheusBuilder::install_recorder)
         .context("metrics cannot be collected")?;
     let upkeep = handle.clone();

@@ -25,7 +25,10 @@ impl Log {
     /// Waits until all of these have happened.
     pub(crate) async fn shows(&self, expected: &[&'static str]) {
         for what in expected {
-            until(what, || self.all().contains(what)).await;
+            until(&format!("{what}, after {:?}", self.all()), || {
+                self.all().contains(what)
+            })
+            .await;
         }
     }
 }
