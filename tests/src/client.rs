@@ -161,22 +161,28 @@ impl Client {
         Events::of(request.send().await?)
     }
 
-    /// The full view of an execution once it has ended.
-    pub async fn ended(&self, id: &str) -> anyhow::Result<Value> {
+    /// What a GET gives once it fits.
+    pub async fn until(&self, path: &str, fits: impl Fn(&Value) -> bool) -> anyhow::Result<Value> {
         let began = Instant::now();
         loop {
-            let view = self.get(&format!("/v1/executions/{id}")).await?;
-            if matches!(
-                view["status"].as_str(),
-                Some("completed" | "faulted" | "cancelled")
-            ) {
-                return Ok(view);
+            let answer = self.get(path).await?;
+            if fits(&answer) {
+                return Ok(answer);
             }
             ensure!(
                 began.elapsed() < self.patience,
-                "{id} has not ended: {view}"
+                "{path} still gives {answer}"
             );
             tokio::time::sleep(RETRY_PAUSE).await;
         }
+    }
+
+    /// The full view of an execution once it has ended.
+    pub async fn ended(&self, id: &str) -> anyhow::Result<Value> {
+        let has_ended = |view: &Value| {
+            let status = view["status"].as_str();
+            matches!(status, Some("completed" | "faulted" | "cancelled"))
+        };
+        self.until(&format!("/v1/executions/{id}"), has_ended).await
     }
 }

@@ -100,11 +100,8 @@ async fn told_to_stop_it_ends_whoever_is_waiting() -> anyhow::Result<()> {
     );
     let start = waiting("/v1/executions", json!({"workflow": {"name": "retrying"}}));
     // The start is under way when what it started is there.
-    while client.get("/v1/executions").await?["executions"]
-        .as_array()
-        .map_or(0, Vec::len)
-        < 2
-    {}
+    let two = |list: &Value| list["executions"].as_array().map(Vec::len) == Some(2);
+    client.until("/v1/executions", two).await?;
 
     let told = Instant::now();
     let (code, service) =
@@ -118,6 +115,16 @@ async fn told_to_stop_it_ends_whoever_is_waiting() -> anyhow::Result<()> {
     assert_eq!(start.await??.status(), 202);
     drop(service);
     Ok(())
+}
+
+#[test]
+fn told_to_stop_as_soon_as_it_is_ready_it_ends_well() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut service = Service::start(directory.path(), &[]);
+    for _ in 0..5 {
+        assert_eq!(service.terminate(), Some(0));
+        service.restart();
+    }
 }
 
 #[tokio::test]

@@ -11,7 +11,10 @@ use anyhow::Context;
 use config::Config;
 use eventflow_adapter_http_api::Api;
 use eventflow_engine::{Engine, Node};
-use tokio::net::TcpListener;
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+};
 
 /// A step allocates some hundred times on its way from socket to record and back (ADR 9).
 #[global_allocator]
@@ -54,12 +57,13 @@ async fn run(config: &Config, started: Instant) -> anyhow::Result<()> {
         tasks: engine.clone(),
         system: Arc::new(Node::new(engine.clone(), metrics)),
     };
+    let stop = told_to_stop()?;
     println!(
         "EventFlow ready on http://{address} (store {}, {workflows} workflows, after {} ms)",
         config.store,
         started.elapsed().as_millis()
     );
-    eventflow_adapter_http_api::serve(listener, api, told_to_stop())
+    eventflow_adapter_http_api::serve(listener, api, stop)
         .await
         .context("the HTTP server failed")?;
     engine.shutdown().await;
@@ -75,20 +79,15 @@ async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
     })
 }
 
-/// Returns on SIGTERM and on Ctrl-C.
-async fn told_to_stop() {
-    let interrupted = tokio::signal::ctrl_c();
-    match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
-        Ok(mut terminated) => {
-            tokio::select! {
-                _ = terminated.recv() => {}
-                _ = interrupted => {}
-            }
+/// A future that ends on SIGTERM or Ctrl-C, also on one that came between this call and the first poll.
+fn told_to_stop() -> anyhow::Result<impl Future<Output = ()>> {
+    let mut terminated = signal(SignalKind::terminate()).context("SIGTERM cannot be caught")?;
+    let mut interrupted = signal(SignalKind::interrupt()).context("Ctrl-C cannot be caught")?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminated.recv() => {}
+            _ = interrupted.recv() => {}
         }
-        Err(error) => {
-            tracing::warn!(%error, "SIGTERM cannot be caught, only Ctrl-C stops the service");
-            let _ = interrupted.await;
-        }
-    }
-    tracing::info!("stopping: no new work, what was accepted becomes durable");
+        tracing::info!("stopping: no new work, what was accepted becomes durable");
+    })
 }

@@ -250,12 +250,6 @@ async fn the_append_happens_before_everything_else() {
     });
     scene.journal.holding(1).await;
     assert_eq!(scene.quiet().await, [""; 0]);
-    for (p, b) in scene.journal.handed() {
-        eprintln!(
-            "DBG {p} {:?}",
-            eventflow_domain::record::decode(&b).unwrap().entries
-        );
-    }
     scene.journal.carry_out().await;
     scene
         .log

@@ -95,7 +95,7 @@ impl Writer {
             Some(resident) if !resident.is_settled() => {
                 let seen = resident.execution.sequence;
                 resident.reading.push((seen, reply));
-                self.batch.is_urgent = true;
+                self.batch.is_urgent |= !self.batch.is_empty();
             }
             Some(resident) => {
                 let snapshot = resident.snapshot(true);
