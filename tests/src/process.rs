@@ -7,7 +7,7 @@ use std::{
 };
 
 /// A program that has not ended by then hangs.
-pub const END_MAX: Duration = Duration::from_secs(60);
+pub const END_MAX: Duration = Duration::from_mins(1);
 /// Between two looks whether it has ended.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 
@@ -25,6 +25,10 @@ pub struct Said {
 impl Said {
     /// It ended with this code; everything it said is shown where it did not.
     #[track_caller]
+    #[expect(
+        clippy::return_self_not_must_use,
+        reason = "often the code is all one asks"
+    )]
     pub fn exits(self, code: i32) -> Self {
         assert_eq!(self.code, Some(code), "{self:#?}");
         self

@@ -30,7 +30,7 @@ const AGENTS: usize = 2;
 const PATIENCE: Duration = Duration::from_secs(90);
 
 /// Three in a row, each one more than the one before.
-const CHAIN: &str = r#"
+const CHAIN: &str = "
 document: {dsl: 1.0.3, namespace: default, name: chain, version: 1.0.0}
 do:
   - first: &work
@@ -41,7 +41,7 @@ do:
         retry: {delay: {milliseconds: 50}, backoff: {constant: {}}, limit: {attempt: {count: 1000}}}
   - second: *work
   - third: *work
-"#;
+";
 
 /// c needs a; d needs a and b.
 const GRAPH: &str = r#"{
@@ -201,7 +201,7 @@ struct Load {
 impl Load {
     fn wait_until_busy(&self) -> anyhow::Result<()> {
         let began = Instant::now();
-        while self.open.load(Ordering::SeqCst) < (OPEN_MIN + OPEN_WANTED) / 2 {
+        while self.open.load(Ordering::SeqCst) < usize::midpoint(OPEN_MIN, OPEN_WANTED) {
             ensure!(began.elapsed() < PATIENCE, "too little is started");
             std::thread::sleep(Duration::from_millis(5));
         }

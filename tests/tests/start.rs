@@ -14,7 +14,7 @@ use eventflow_tests::{
 use reqwest::Method;
 use serde_json::{Value, json};
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A service that is to refuse its start, on a store and a port of its own unless `arguments` say otherwise.
 fn start(directory: &Path, arguments: &[&str]) -> Said {

@@ -5,7 +5,7 @@ use eventflow_tests::{Background, Client, Service, events::Event};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-const PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);
+const PATIENCE: std::time::Duration = std::time::Duration::from_mins(1);
 
 /// A service with the shipped workflows, gone with the test.
 struct House {

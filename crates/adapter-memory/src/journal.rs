@@ -3,7 +3,6 @@
 
 use std::{
     collections::HashMap,
-    future,
     sync::{Arc, Mutex},
 };
 
@@ -20,11 +19,16 @@ pub const RECORD_BYTES_MAX: usize = 1024 * 1024;
 pub const JOURNAL_BYTES_MAX: usize = 2 * 1024 * 1024 * 1024;
 
 /// Partitions' records in memory. A clone is another instance on the same store.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct MemoryJournal {
     store: Arc<Mutex<Store>>,
+    untold: Arc<Mutex<Untold>>,
     record_bytes_max: usize,
 }
+
+/// Per partition, the position named by the append that builds on one that failed, until the caller is told of that:
+/// clause 5 of the port.
+type Untold = HashMap<PartitionId, Position>;
 
 #[derive(Debug, Default)]
 struct Store {
@@ -38,13 +42,46 @@ impl Default for MemoryJournal {
     }
 }
 
+impl Clone for MemoryJournal {
+    fn clone(&self) -> Self {
+        Self {
+            store: self.store.clone(),
+            // What another instance has failed to do is nothing that this one's caller builds on.
+            untold: Arc::default(),
+            record_bytes_max: self.record_bytes_max,
+        }
+    }
+}
+
 impl MemoryJournal {
     /// An empty store that takes records up to so many bytes.
     pub fn new(record_bytes_max: usize) -> Self {
         Self {
             store: Arc::default(),
+            untold: Arc::default(),
             record_bytes_max,
         }
+    }
+
+    /// Writes what does not build on a failure that the caller has not been told of.
+    fn write_next(
+        &self,
+        partition: PartitionId,
+        expected: Position,
+        record: Bytes,
+    ) -> Result<Position, AppendError> {
+        let mut untold = lock(&self.untold);
+        // An append anywhere else is a writer that began again.
+        let builds_on_failure = untold.remove(&partition) == Some(expected);
+        let outcome = if builds_on_failure {
+            Err(AppendError::Conflict)
+        } else {
+            self.write(partition, expected, record)
+        };
+        if outcome.is_err() {
+            untold.insert(partition, expected.next());
+        }
+        outcome
     }
 
     fn write(
@@ -81,7 +118,15 @@ impl MemoryJournal {
 #[async_trait]
 impl Journal for MemoryJournal {
     fn append(&self, partition: PartitionId, expected: Position, record: Bytes) -> Appending {
-        Box::pin(future::ready(self.write(partition, expected, record)))
+        let outcome = self.write_next(partition, expected, record);
+        let untold = self.untold.clone();
+        Box::pin(async move {
+            let mut untold = lock(&untold);
+            if outcome.is_err() && untold.get(&partition) == Some(&expected.next()) {
+                untold.remove(&partition);
+            }
+            outcome
+        })
     }
 
     async fn read(

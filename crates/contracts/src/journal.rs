@@ -1,6 +1,6 @@
 //! The clauses of `Journal`.
 
-use std::sync::Arc;
+use std::{collections::VecDeque, sync::Arc};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -39,6 +39,7 @@ macro_rules! journal_contract {
                 clause_03_positions_start_at_one_without_gap,
                 clause_04_appends_are_carried_out_in_the_order_of_the_calls,
                 clause_05_what_builds_on_a_failed_append_fails,
+                clause_05_nothing_lands_behind_another_writers_record,
                 clause_06_records_are_read_back_byte_for_byte,
                 clause_07_read_gives_records_in_order_within_the_limit,
                 clause_08_head_sees_every_acknowledged_append,
@@ -159,6 +160,49 @@ pub async fn clause_05_what_builds_on_a_failed_append_fails(fixture: &impl Journ
     }
     assert_eq!(all(&*journal, partition).await, entries([text(0)]));
     append(&*journal, partition, 1, text(1)).await;
+}
+
+/// Clause 5, where the place that the second append names is taken by the time: by another writer's record, put where
+/// the first one was to be.
+pub async fn clause_05_nothing_lands_behind_another_writers_record(fixture: &impl JournalFixture) {
+    /// Appends under way, each building on the one before.
+    const IN_FLIGHT: u64 = 4;
+    let old = fixture.open().await;
+    let new = fixture.open().await;
+    let [partition, _] = fixture.partitions();
+    let mut log = vec![text(0)];
+    append(&*old, partition, 0, text(0)).await;
+
+    // With so many records of the other writer, each of the appends in turn names the end of the log.
+    for strangers in 1..=IN_FLIGHT {
+        for is_first_told in [true, false] {
+            let head = log.len() as u64;
+            for last in head..head + strangers {
+                append(&*new, partition, last, text(100 + last)).await;
+                log.push(text(100 + last));
+            }
+            let mut under_way: VecDeque<_> = (head..head + IN_FLIGHT)
+                .map(|last| old.append(partition, Position(last), text(last)))
+                .collect();
+            if is_first_told {
+                // From the last to the first, so that nobody knows of the failure before it has failed as well.
+                under_way.make_contiguous().reverse();
+            } else {
+                // Nobody asks what became of it.
+                drop(under_way.pop_front());
+            }
+            for append in under_way {
+                let refused = append.await;
+                assert!(refused.is_err(), "behind {strangers} records of another");
+            }
+            assert_eq!(all(&*old, partition).await, entries(log.clone()));
+
+            // Who was told may go on behind the other's record.
+            let head = log.len() as u64;
+            append(&*old, partition, head, text(head)).await;
+            log.push(text(head));
+        }
+    }
 }
 
 /// Clause 6.

@@ -18,7 +18,9 @@ pub type Appending = Pin<Box<dyn Future<Output = Result<Position, AppendError>> 
 /// 3. Positions of a partition MUST start at 1 and have no gap.
 /// 4. Appends MUST be carried out in the order of the calls, even where the futures are polled in another order, so
 ///    that several may be in flight: each names the position that the one before it will get.
-/// 5. When an append fails, every later one that builds on it MUST fail as well.
+/// 5. When an append fails, every later one of this instance that builds on it MUST fail as well, up to the first that
+///    is made after the caller was told. Also where another writer's record stands at the place of the first: what was
+///    to come behind the one MUST NOT be written behind the other, though it names that position.
 /// 6. An acknowledged record MUST be read back unchanged, byte for byte, also by a new instance on the same store.
 /// 7. `read` MUST give records in order, from the first after `after`, at least one where there is one, and no more
 ///    than the limit allows beyond that.

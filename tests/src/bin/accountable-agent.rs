@@ -10,7 +10,7 @@ use eventflow_tests::Client;
 use serde_json::{Value, json};
 
 /// The service is back long before.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {

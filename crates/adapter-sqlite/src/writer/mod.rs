@@ -3,12 +3,14 @@
 //! No lingering: whatever is queued is committed at once, and what arrives during that commit forms the next group.
 
 mod checkpointer;
+mod failures;
 mod scribe;
 #[cfg(test)]
 mod tests;
 
 use std::{
     fs::File,
+    future::ready,
     sync::{
         Arc,
         atomic::{AtomicU64, AtomicUsize, Ordering},
@@ -23,7 +25,11 @@ use eventflow_ports::{AppendError, Appending};
 use rusqlite::Connection;
 use tokio::sync::oneshot;
 
-use self::{checkpointer::Checkpointer, scribe::Scribe};
+use self::{
+    checkpointer::Checkpointer,
+    failures::{Failed, Failures, Known},
+    scribe::Scribe,
+};
 use crate::{
     OpenError, RECORD_BYTES_MAX,
     failure::{Failure, Severity},
@@ -45,7 +51,8 @@ struct Append {
     partition: usize,
     expected: u64,
     record: Bytes,
-    reply: oneshot::Sender<Result<Position, AppendError>>,
+    known: Known,
+    reply: oneshot::Sender<Result<Position, Failed>>,
 }
 
 /// A change beside the records: definitions and keys.
@@ -62,6 +69,8 @@ pub(crate) struct Writer {
     /// `None` only while it is dropped.
     commands: Option<SyncSender<Command>>,
     heads: Arc<[AtomicU64]>,
+    /// One per partition.
+    failures: Arc<[Failures]>,
     queued_bytes: Arc<AtomicUsize>,
     threads: Vec<thread::JoinHandle<()>>,
     /// Closed after the connections: closing a file releases the process's locks on it, SQLite's included.
@@ -73,6 +82,7 @@ impl Writer {
         let connection = file.connect()?;
         let last = file.heads(&connection)?;
         let heads: Arc<[AtomicU64]> = last.iter().copied().map(AtomicU64::new).collect();
+        let failures: Arc<[Failures]> = last.iter().map(|_| Failures::default()).collect();
         let queued_bytes = Arc::new(AtomicUsize::new(0));
         let database = Arc::new(File::open(file.path()).map_err(OpenError::io(file.path()))?);
 
@@ -83,6 +93,7 @@ impl Writer {
             connection,
             last,
             Arc::clone(&heads),
+            Arc::clone(&failures),
             Arc::clone(&queued_bytes),
             checkpointer,
         )
@@ -94,6 +105,7 @@ impl Writer {
         Ok(Self {
             commands: Some(commands),
             heads,
+            failures,
             queued_bytes,
             threads: vec![writer, checkpoints],
             _database: database,
@@ -107,41 +119,50 @@ impl Writer {
         expected: Position,
         record: Bytes,
     ) -> Appending {
+        let partition = match self.index(partition) {
+            Ok(partition) => partition,
+            Err(failure) => return Box::pin(ready(Err(append_error(failure)))),
+        };
         let (reply, answer) = oneshot::channel();
-        let queued = self.queue_append(partition, expected, record, reply);
+        let failures = Arc::clone(&self.failures);
+        let append = Append {
+            partition,
+            expected: expected.0,
+            record,
+            known: failures[partition].known(),
+            reply,
+        };
+        let queued = self.queue_append(append).map_err(|error| Failed {
+            error,
+            number: failures[partition].next(),
+        });
         Box::pin(async move {
-            queued?;
-            answer
-                .await
-                .unwrap_or_else(|_| Err(append_error(Failure::broken(STOPPED))))
+            let outcome = match queued {
+                Ok(()) => answer.await.unwrap_or_else(|_| {
+                    let error = append_error(Failure::broken(STOPPED));
+                    Err(Failed { error, number: 0 })
+                }),
+                Err(failed) => Err(failed),
+            };
+            outcome.map_err(|failed| {
+                failures[partition].tell(failed.number);
+                failed.error
+            })
         })
     }
 
-    fn queue_append(
-        &self,
-        partition: PartitionId,
-        expected: Position,
-        record: Bytes,
-        reply: oneshot::Sender<Result<Position, AppendError>>,
-    ) -> Result<(), AppendError> {
-        let bytes = record.len();
+    fn queue_append(&self, append: Append) -> Result<(), AppendError> {
+        let bytes = append.record.len();
         if bytes > RECORD_BYTES_MAX {
             return Err(AppendError::TooLarge {
                 limit: RECORD_BYTES_MAX,
             });
         }
-        let partition = self.index(partition).map_err(append_error)?;
         if self.queued_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes > QUEUE_BYTES_MAX {
             self.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
             return Err(append_error(Failure::passing(FULL)));
         }
-        let command = Command::Append(Append {
-            partition,
-            expected: expected.0,
-            record,
-            reply,
-        });
-        self.queue(command).map_err(|failure| {
+        self.queue(Command::Append(append)).map_err(|failure| {
             self.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
             append_error(failure)
         })

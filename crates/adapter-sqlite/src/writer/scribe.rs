@@ -13,6 +13,7 @@ use rusqlite::{Connection, params};
 use super::{
     Append, Command, append_error,
     checkpointer::{Checkpointer, copy_back},
+    failures::{Failed, Failures},
 };
 use crate::{
     failure::{Failure, Severity},
@@ -34,6 +35,9 @@ pub(super) struct Scribe {
     next_heads: Vec<u64>,
     /// What others see: only what is committed.
     published: Arc<[AtomicU64]>,
+    failures: Arc<[Failures]>,
+    /// The number of the last append of each partition that failed here.
+    last_failed: Vec<u64>,
     queued_bytes: Arc<AtomicUsize>,
     checkpointer: Checkpointer,
     /// Once set, nothing is written any more.
@@ -45,6 +49,7 @@ impl Scribe {
         mut connection: Connection,
         heads: Vec<u64>,
         published: Arc<[AtomicU64]>,
+        failures: Arc<[Failures]>,
         queued_bytes: Arc<AtomicUsize>,
         checkpointer: Checkpointer,
     ) -> rusqlite::Result<Self> {
@@ -56,8 +61,10 @@ impl Scribe {
             connection,
             inserts,
             next_heads: heads.clone(),
+            last_failed: vec![0; heads.len()],
             heads,
             published,
+            failures,
             queued_bytes,
             checkpointer,
             broken: None,
@@ -97,7 +104,7 @@ impl Scribe {
                 Command::Append(append) => {
                     self.queued_bytes
                         .fetch_sub(append.record.len(), Ordering::Relaxed);
-                    append.settle(conflict, &outcome);
+                    self.settle(append, conflict, &outcome);
                 }
             }
         }
@@ -127,8 +134,10 @@ impl Scribe {
         let mut begun = false;
         for (command, conflict) in group.iter_mut().zip(conflicts) {
             if let Command::Append(append) = command {
-                *conflict = append.expected != self.next_heads[append.partition];
+                *conflict = append.expected != self.next_heads[append.partition]
+                    || append.known.misses(self.last_failed[append.partition]);
                 if *conflict {
+                    self.last_failed[append.partition] = self.failures[append.partition].next();
                     continue;
                 }
             }
@@ -173,6 +182,26 @@ impl Scribe {
         Ok(())
     }
 
+    fn settle(&mut self, append: Append, conflict: bool, outcome: &Result<(), Failure>) {
+        let result = match outcome {
+            _ if conflict => Err(AppendError::Conflict),
+            Ok(()) => Ok(Position(append.expected + 1)),
+            Err(failure) => Err(append_error(failure.clone())),
+        };
+        let last_failed = &mut self.last_failed[append.partition];
+        let result = result.map_err(|error| {
+            if !conflict {
+                *last_failed = self.failures[append.partition].next();
+            }
+            Failed {
+                error,
+                number: *last_failed,
+            }
+        });
+        // The caller may be gone; what was written stays written.
+        let _ = append.reply.send(result);
+    }
+
     /// After the answers: asks for a checkpoint, or does the rest of one here.
     fn tend_wal(&mut self) {
         if self.broken.is_none()
@@ -188,18 +217,6 @@ impl Scribe {
                 }
             }
         }
-    }
-}
-
-impl Append {
-    fn settle(self, conflict: bool, outcome: &Result<(), Failure>) {
-        let result = match outcome {
-            _ if conflict => Err(AppendError::Conflict),
-            Ok(()) => Ok(Position(self.expected + 1)),
-            Err(failure) => Err(append_error(failure.clone())),
-        };
-        // The caller may be gone; what was written stays written.
-        let _ = self.reply.send(result);
     }
 }
 
