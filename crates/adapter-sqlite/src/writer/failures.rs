@@ -20,7 +20,7 @@ pub(super) struct Known {
     told: u64,
 }
 
-/// An append that failed, with its number among those that did.
+/// An append that failed, with its number among those that did. What fails because of another one has that one's.
 #[derive(Debug)]
 pub(super) struct Failed {
     pub(super) error: AppendError,
@@ -47,9 +47,10 @@ impl Failures {
 }
 
 impl Known {
-    /// Whether something failed that the caller did not know of: before its append was handed over, or since then
-    /// among those ahead of it, the last of which has this number.
-    pub(super) fn misses(self, last_ahead: u64) -> bool {
-        self.told < self.happened.max(last_ahead)
+    /// The failure that the caller did not know of, if any: it happened before its append was handed over, or since then
+    /// to one ahead of it, the last of which has this number.
+    pub(super) fn missed(self, last_ahead: u64) -> Option<u64> {
+        let last = self.happened.max(last_ahead);
+        (self.told < last).then_some(last)
     }
 }

@@ -134,10 +134,11 @@ impl Scribe {
         let mut begun = false;
         for (command, conflict) in group.iter_mut().zip(conflicts) {
             if let Command::Append(append) = command {
-                *conflict = append.expected != self.next_heads[append.partition]
-                    || append.known.misses(self.last_failed[append.partition]);
+                let missed = append.known.missed(self.last_failed[append.partition]);
+                *conflict =
+                    missed.is_some() || append.expected != self.next_heads[append.partition];
                 if *conflict {
-                    self.last_failed[append.partition] = self.failures[append.partition].next();
+                    self.count_failure(append);
                     continue;
                 }
             }
@@ -188,18 +189,21 @@ impl Scribe {
             Ok(()) => Ok(Position(append.expected + 1)),
             Err(failure) => Err(append_error(failure.clone())),
         };
-        let last_failed = &mut self.last_failed[append.partition];
-        let result = result.map_err(|error| {
-            if !conflict {
-                *last_failed = self.failures[append.partition].next();
-            }
-            Failed {
-                error,
-                number: *last_failed,
-            }
+        if result.is_err() && !conflict {
+            self.count_failure(&append);
+        }
+        let result = result.map_err(|error| Failed {
+            error,
+            number: self.last_failed[append.partition],
         });
         // The caller may be gone; what was written stays written.
         let _ = append.reply.send(result);
+    }
+
+    fn count_failure(&mut self, append: &Append) {
+        let last_failed = &mut self.last_failed[append.partition];
+        let missed = append.known.missed(*last_failed);
+        *last_failed = missed.unwrap_or_else(|| self.failures[append.partition].next());
     }
 
     /// After the answers: asks for a checkpoint, or does the rest of one here.

@@ -1,0 +1,114 @@
+//! Nobody waits for somebody else's crowd.
+
+mod support;
+
+use std::collections::BTreeMap;
+
+use eventflow_adapter_memory::Faults;
+use eventflow_domain::{Json, execution::Status};
+use eventflow_engine::config::BATCH_COMMANDS_MAX;
+use eventflow_ports::inbound::{Executions, Refusal, TaskView, Tasks};
+use serde_json::json;
+use support::{
+    World, manual_clock,
+    requests::{PATIENCE, WORK, complete, id, lease, one_task, set_only, start, tenant},
+};
+
+/// Tasks of the crowd, all ready at once.
+const CROWD: usize = 1_000;
+/// Executions of one task each.
+const OTHERS: usize = 20;
+/// Tasks of one lease.
+const LEASED_AT_ONCE: usize = 10;
+
+/// A graph of so many agent tasks that need nothing.
+fn crowd() -> Json {
+    let step =
+        |number| json!({"id": format!("t{number}"), "uses": "agent", "with": {"capability": WORK}});
+    let steps: Vec<_> = (0..CROWD).map(step).collect();
+    Json::of(&json!({
+        "dag": "1.0", "namespace": "tests", "name": "crowd", "version": "1.0.0", "steps": steps,
+    }))
+}
+
+/// How many leases it takes until every other execution's task was given out, and how much of the crowd was by then.
+async fn leases_until_all_others_have_theirs(world: World) -> (usize, usize) {
+    let engine = world.live(&Faults::new()).await.expect("it starts");
+    engine
+        .start(start("crowd", crowd()))
+        .await
+        .expect("started");
+    // All of the crowd is ready before anybody else comes.
+    loop {
+        let view = engine.view(&tenant(), &id("crowd")).await.expect("seen");
+        let scheduled = |task: &&TaskView| task.scheduled_at.is_some();
+        if view.tasks.iter().filter(scheduled).count() == CROWD {
+            break;
+        }
+    }
+    for other in 0..OTHERS {
+        let name = format!("other-{other}");
+        engine
+            .start(start(&name, one_task()))
+            .await
+            .expect("started");
+    }
+
+    let mut leased: BTreeMap<String, usize> = BTreeMap::new();
+    let mut held = Vec::new();
+    let mut leases = 0;
+    while leased.len() < 1 + OTHERS {
+        assert!(leases < CROWD, "only these got something: {leased:?}");
+        leases += 1;
+        for task in engine
+            .lease(&tenant(), lease(LEASED_AT_ONCE))
+            .await
+            .expect("leased")
+        {
+            *leased.entry(task.execution.to_string()).or_default() += 1;
+            held.push(task);
+        }
+    }
+    // Nobody is starved the other way round either: the rest of the crowd comes as well.
+    let crowd = leased["crowd"];
+    while held.len() < CROWD + OTHERS {
+        let more = engine.lease(&tenant(), lease(CROWD)).await.expect("leased");
+        assert!(!more.is_empty(), "the crowd's tasks are lost");
+        held.extend(more);
+    }
+    for task in &held {
+        complete(&engine, task).await;
+    }
+    for name in ["crowd", "other-0"] {
+        let ended = engine.wait(&tenant(), &id(name), PATIENCE).await;
+        assert_eq!(ended.expect("seen").status, Status::Completed);
+    }
+    (leases, crowd)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_thousand_ready_tasks_of_one_execution_do_not_starve_the_others() {
+    let (leases, crowd) = leases_until_all_others_have_theirs(World::memory(manual_clock())).await;
+    println!(
+        "{OTHERS} others had theirs after {leases} leases, {crowd} tasks of the crowd among them"
+    );
+    // In turns: as many of the crowd's as there are others, or one lease more.
+    assert!(leases <= 2 * OTHERS / LEASED_AT_ONCE + 1, "{leases} leases");
+}
+
+#[tokio::test]
+async fn questions_alone_never_fill_a_batch() {
+    let engine = World::memory(manual_clock())
+        .live(&Faults::new())
+        .await
+        .expect("it starts");
+    for _ in 0..2 * BATCH_COMMANDS_MAX {
+        let asking = async { engine.view(&tenant(), &id("nobody")).await };
+        let answer = tokio::time::timeout(PATIENCE, asking).await;
+        let refusal = answer.expect("answered").expect_err("there is none");
+        assert!(matches!(refusal, Refusal::NotFound(_)), "{refusal}");
+    }
+    let started = engine.start(start("somebody", set_only()));
+    let started = tokio::time::timeout(PATIENCE, started).await;
+    started.expect("answered").expect("started");
+}
