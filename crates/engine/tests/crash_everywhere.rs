@@ -122,7 +122,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    async fn to_the_end(mut self) -> End {
+    async fn finish(mut self) -> End {
         let began = Instant::now();
         loop {
             assert!(
@@ -278,7 +278,7 @@ async fn crash_everywhere(scenario: &Scenario, on_sqlite: bool) {
     let store = if on_sqlite { "SQLite" } else { "memory" };
     let counting = Faults::new();
     let undisturbed = Run::new(scenario, on_sqlite, counting.clone())
-        .to_the_end()
+        .finish()
         .await;
     let calls = counting.calls();
     println!("{} on {store}: N = {calls}", scenario.name);
@@ -291,7 +291,7 @@ async fn crash_everywhere(scenario: &Scenario, on_sqlite: bool) {
             let faults = Faults::new();
             faults.fail_at(call, when);
             let end = Run::new(scenario, on_sqlite, faults.clone())
-                .to_the_end()
+                .finish()
                 .await;
             assert_eq!(
                 end,

@@ -152,11 +152,11 @@ impl Scribe {
             }
         }
         if begun {
-            let began = std::time::Instant::now();
+            let since = std::time::Instant::now();
             self.execute("COMMIT")?;
             // With `synchronous=FULL` a commit is one fsync of the WAL.
             metrics::counter!("eventflow_journal_fsyncs_total").increment(1);
-            metrics::histogram!("eventflow_journal_commit_seconds").record(began.elapsed());
+            metrics::histogram!("eventflow_journal_commit_seconds").record(since.elapsed());
         }
         Ok(())
     }
