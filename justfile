@@ -49,6 +49,10 @@ kill-test kills="200":
 crash-everywhere:
     cargo test --release -p eventflow-engine --test crash_everywhere -- --nocapture
 
+# counts what a step costs, in stores with 100,000 finished executions
+cost:
+    EVENTFLOW_FINISHED=100000 cargo test --release -p eventflow-engine --test cost -- --nocapture
+
 # what the NATS journal can take, single server
 bench-journal:
     cargo run --release -p eventflow-adapter-nats --example journal_bench

@@ -290,9 +290,7 @@ async fn crash_everywhere(scenario: &Scenario, on_sqlite: bool) {
         for when in [When::Before, When::After] {
             let faults = Faults::new();
             faults.fail_at(call, when);
-            let end = Run::new(scenario, on_sqlite, faults.clone())
-                .finish()
-                .await;
+            let end = Run::new(scenario, on_sqlite, faults.clone()).finish().await;
             assert_eq!(
                 end,
                 undisturbed,

@@ -31,7 +31,7 @@ fn crowd() -> Json {
     }))
 }
 
-/// How many leases it takes until every other execution's task was given out, and how much of the crowd was by then.
+/// How many rounds it takes until every other execution's task was given out, and how much of the crowd was by then.
 async fn leases_until_all_others_have_theirs(world: World) -> (usize, usize) {
     let engine = world.live(&Faults::new()).await.expect("it starts");
     engine
@@ -56,10 +56,10 @@ async fn leases_until_all_others_have_theirs(world: World) -> (usize, usize) {
 
     let mut leased: BTreeMap<String, usize> = BTreeMap::new();
     let mut held = Vec::new();
-    let mut leases = 0;
+    let mut rounds = 0;
     while leased.len() < 1 + OTHERS {
-        assert!(leases < CROWD, "only these got something: {leased:?}");
-        leases += 1;
+        assert!(rounds < CROWD, "only these got something: {leased:?}");
+        rounds += 1;
         for task in engine
             .lease(&tenant(), lease(LEASED_AT_ONCE))
             .await
@@ -83,17 +83,17 @@ async fn leases_until_all_others_have_theirs(world: World) -> (usize, usize) {
         let ended = engine.wait(&tenant(), &id(name), PATIENCE).await;
         assert_eq!(ended.expect("seen").status, Status::Completed);
     }
-    (leases, crowd)
+    (rounds, crowd)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_thousand_ready_tasks_of_one_execution_do_not_starve_the_others() {
-    let (leases, crowd) = leases_until_all_others_have_theirs(World::memory(manual_clock())).await;
+    let (rounds, crowd) = leases_until_all_others_have_theirs(World::memory(manual_clock())).await;
     println!(
-        "{OTHERS} others had theirs after {leases} leases, {crowd} tasks of the crowd among them"
+        "{OTHERS} others had theirs after {rounds} rounds, {crowd} tasks of the crowd among them"
     );
     // In turns: as many of the crowd's as there are others, or one lease more.
-    assert!(leases <= 2 * OTHERS / LEASED_AT_ONCE + 1, "{leases} leases");
+    assert!(rounds <= 2 * OTHERS / LEASED_AT_ONCE + 1, "{rounds} rounds");
 }
 
 #[tokio::test]

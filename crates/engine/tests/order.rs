@@ -4,171 +4,28 @@
 mod support;
 
 use std::{
-    pin::Pin,
     sync::{
-        Arc, Mutex,
+        Arc,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
 };
 
-use bytes::Bytes;
-use eventflow_adapter_memory::{Faults, ManualClock};
-use eventflow_domain::{DurationMs, Json, Position, Sequence, execution::Status};
-use eventflow_engine::{Backend, Config, Engine, Node};
+use eventflow_domain::{Json, Sequence, execution::Status};
 use eventflow_ports::{
-    AppendError, BlobError, HttpResponse, ListQuery, MockBlobStore, MockEventPublisher,
-    MockHttpClient, MockTaskQueue,
-    inbound::{Executions, Refusal, ResultOutcome, StartExecution, Started, System},
+    AppendError, BlobError, ListQuery, MockBlobStore,
+    inbound::{Executions, Refusal, ResultOutcome},
 };
 use serde_json::json;
 use support::{
-    World,
-    held::{HeldJournal, unavailable},
-    log::Log,
-    manual_clock,
+    held::unavailable,
     requests::{
         PATIENCE, bring, complete, completed, id, next_task, one_task, set_only, start, tenant,
     },
+    scene::{PAUSE, QUIET, Scene, assert_unavailable, at_once},
     until,
 };
-use tokio::task::{JoinHandle, JoinSet};
-
-/// What happens too early would have happened by then.
-const QUIET: Duration = Duration::from_millis(50);
-/// A step of the clock that wakes whoever pauses before it tries again.
-const PAUSE: DurationMs = DurationMs(100);
-
-/// An engine whose ports tell the log what they are asked.
-struct Scene {
-    log: Log,
-    journal: HeldJournal,
-    clock: Arc<ManualClock>,
-    engine: Arc<Engine>,
-}
-
-impl Scene {
-    /// Everything works so far; from now on the journal holds what is appended.
-    async fn set() -> Self {
-        Self::set_with(|_, _| {}).await
-    }
-
-    async fn set_with(change: impl FnOnce(&mut Backend, &Log)) -> Self {
-        let (log, clock) = (Log::default(), manual_clock());
-        let journal = HeldJournal::new(&log);
-        let mut backend = World::memory(clock.clone()).backend(&Faults::new()).await;
-        backend.journal = Arc::new(journal.clone());
-        backend.queue = Arc::new(queue(&log));
-        backend.http = Arc::new(http(&log));
-        backend.publisher = Some(Arc::new(publisher(&log)));
-        change(&mut backend, &log);
-        let engine = Engine::start(backend, Config::default())
-            .await
-            .expect("it starts");
-        log.take();
-        journal.hold();
-        Self {
-            log,
-            journal,
-            clock,
-            engine: Arc::new(engine),
-        }
-    }
-
-    /// Asks for something meanwhile; the log shows when it is answered.
-    fn meanwhile<T: Send + 'static>(
-        &self,
-        answered: &'static str,
-        asking: impl Future<Output = T> + Send + 'static,
-    ) -> JoinHandle<T> {
-        let log = self.log.clone();
-        tokio::spawn(async move {
-            let answer = asking.await;
-            log.push(answered);
-            answer
-        })
-    }
-
-    fn start(&self, request: StartExecution) -> JoinHandle<Result<Started, Refusal>> {
-        let engine = self.engine.clone();
-        self.meanwhile("start answered", async move { engine.start(request).await })
-    }
-
-    /// Everything that may happen has happened.
-    async fn quiet(&self) -> Vec<&'static str> {
-        tokio::time::sleep(QUIET).await;
-        self.log.all()
-    }
-
-    fn readiness(&self) -> Result<(), Vec<String>> {
-        Node::new(self.engine.clone(), String::new).readiness()
-    }
-
-    /// Nobody was answered, nothing was done, and nothing will be.
-    async fn assert_stopped(&self, started: JoinHandle<Result<Started, Refusal>>, reason: &str) {
-        assert_unavailable(started.await.expect("it ends"));
-        let handed = self.journal.handed().len();
-        assert_unavailable(self.engine.start(start("another", one_task())).await);
-        assert_unavailable(self.engine.view(&tenant(), &id("one")).await);
-        let reasons = self.readiness().expect_err("it is stopped");
-        assert!(reasons[0].contains(reason), "{reasons:?}");
-        assert_eq!(self.quiet().await, ["start answered"]);
-        assert_eq!(
-            self.journal.handed().len(),
-            handed,
-            "nothing more is appended"
-        );
-    }
-}
-
-fn queue(log: &Log) -> MockTaskQueue {
-    let (mut queue, log) = (MockTaskQueue::new(), log.clone());
-    let offered = Arc::new(Mutex::new(Vec::new()));
-    let taken = offered.clone();
-    queue.expect_offer().returning(move |tasks| {
-        log.push("offered");
-        offered.lock().unwrap().extend(tasks);
-        at_once(Ok(()))
-    });
-    queue
-        .expect_take()
-        .returning(move |_, _, _, _| at_once(Ok(std::mem::take(&mut *taken.lock().unwrap()))));
-    queue
-}
-
-fn http(log: &Log) -> MockHttpClient {
-    let (mut http, log) = (MockHttpClient::new(), log.clone());
-    http.expect_execute().returning(move |_| {
-        log.push("called");
-        at_once(Ok(HttpResponse {
-            status: 200,
-            headers: Vec::new(),
-            body: Bytes::from_static(b"{}"),
-            truncated: false,
-            latency: Duration::ZERO,
-        }))
-    });
-    http
-}
-
-fn publisher(log: &Log) -> MockEventPublisher {
-    let (mut publisher, log) = (MockEventPublisher::new(), log.clone());
-    publisher
-        .expect_position()
-        .returning(|_| at_once(Ok(Position(0))));
-    publisher.expect_publish().returning(move |_, _, events| {
-        if !events.is_empty() {
-            log.push("published");
-        }
-        at_once(Ok(()))
-    });
-    publisher
-}
-
-/// What a mock answers.
-fn at_once<T: Send + 'static>(answer: T) -> Pin<Box<dyn Future<Output = T> + Send>> {
-    Box::pin(std::future::ready(answer))
-}
+use tokio::task::JoinSet;
 
 /// Calls a URL and, beside it, asks an agent.
 fn call_and_work() -> Json {
@@ -179,13 +36,6 @@ fn call_and_work() -> Json {
             {"id": "work", "uses": "agent", "with": {"capability": "work"}},
         ],
     }))
-}
-
-fn assert_unavailable<T: std::fmt::Debug>(answer: Result<T, Refusal>) {
-    assert!(
-        matches!(answer, Err(Refusal::Unavailable { .. })),
-        "{answer:?}"
-    );
 }
 
 #[tokio::test]
@@ -378,7 +228,7 @@ async fn appends_under_way_are_mended_in_their_order() {
     scene.journal.holding(1).await;
     // Large enough to go out behind the first.
     let mut large = start("two", one_task());
-    large.input = Json::of(&json!({"text": incompressible()}));
+    large.input = Json::of(&json!({"text": "x".repeat(40 * 1024)}));
     let second = scene.start(large);
     scene.journal.holding(2).await;
     scene.journal.refuse(unavailable());
@@ -395,11 +245,27 @@ async fn appends_under_way_are_mended_in_their_order() {
     assert_eq!(handed[..2], handed[2..]);
 }
 
-/// 40 KiB of text.
-fn incompressible() -> String {
-    (0..40_u32 * 1024 / 8)
-        .map(|number| format!("{:08x}", number.wrapping_mul(2_654_435_761)))
-        .collect()
+#[tokio::test]
+async fn a_writer_that_waits_for_its_journal_does_not_spin() {
+    let scene = Scene::set().await;
+    let first = scene.start(start("one", one_task()));
+    scene.journal.holding(1).await;
+    // Too small to go out behind the first, and older than anything lingers.
+    let second = scene.start(start("two", one_task()));
+    assert_eq!(scene.quiet().await, [""; 0]);
+    scene.clock.advance(PAUSE);
+    let looks = || scene.calls.counts()[&("Clock", "now")];
+    let before = looks();
+    assert_eq!(scene.quiet().await, [""; 0]);
+    assert!(
+        looks() - before < 20,
+        "it looked {} times",
+        looks() - before
+    );
+
+    scene.journal.let_go().await;
+    first.await.unwrap().expect("started");
+    second.await.unwrap().expect("started");
 }
 
 #[tokio::test]
@@ -440,13 +306,13 @@ async fn the_intake_is_closed_while_the_journal_does_not_answer() {
         reasons[0].contains("the journal does not answer"),
         "{reasons:?}"
     );
-    assert_unavailable(scene.engine.start(start("two", one_task())).await);
-    assert_unavailable(scene.engine.view(&tenant(), &id("before")).await);
+    assert_unavailable(&scene.engine.start(start("two", one_task())).await);
+    assert_unavailable(&scene.engine.view(&tenant(), &id("before")).await);
     let outcome = bring(&scene.engine, completed(&task)).await;
     let ResultOutcome::Refused(refusal) = outcome else {
         panic!("{outcome:?}")
     };
-    assert_unavailable::<()>(Err(refusal));
+    assert_unavailable::<()>(&Err(refusal));
     assert!(!started.is_finished());
 
     // It goes on by itself.

@@ -154,9 +154,19 @@ impl Writer {
         };
         resident.tell_waiting();
         if resident.has_ended() {
-            let row = FeedRow::of(key, resident);
-            let _ = self.links.feed.send(FeedItem::Row(row));
+            self.send_row(key);
         }
+    }
+
+    /// Sends an execution as it is durable to the view. From the next progress on, which is never applied before it, a
+    /// recovery takes it from there.
+    fn send_row(&mut self, key: &Key) {
+        let Some(resident) = self.residents.get(key) else {
+            return;
+        };
+        let row = FeedRow::of(key, resident);
+        let _ = self.links.feed.send(FeedItem::Row(row));
+        self.residents.cover(key);
     }
 
     /// Offers what is ready; what the queue does not take stays for a later turn.
@@ -181,12 +191,7 @@ impl Writer {
         self.look_again(now);
         let before = Timestamp(now.0 - i64::try_from(SNAPSHOT_AFTER.0).unwrap_or(i64::MAX));
         for key in self.residents.to_snapshot(before, SNAPSHOTS_PER_LOOK_MAX) {
-            if let Some(resident) = self.residents.get(&key) {
-                let _ = self
-                    .links
-                    .feed
-                    .send(FeedItem::Row(FeedRow::of(&key, resident)));
-            }
+            self.send_row(&key);
         }
         self.tell_progress(self.durable_position());
     }
@@ -195,18 +200,10 @@ impl Writer {
         self.status.borrow().position
     }
 
-    /// The view holds these rows: what has ended can go.
+    /// The view holds the end of these: they can go.
     pub(crate) fn view_applied(&mut self, applied: &Applied) {
-        let now = self.backend.clock.now();
-        for (key, records) in &applied.rows {
-            self.residents.covered(key, *records, now);
-            let has_ended = self
-                .residents
-                .get(key)
-                .is_some_and(super::resident::Resident::has_ended);
-            if has_ended {
-                self.residents.evict(key);
-            }
+        for key in &applied.ended {
+            self.residents.evict(key);
         }
         self.status
             .send_modify(|status| status.evictions = self.residents.evictions());

@@ -61,9 +61,10 @@ impl FeedRow {
     }
 }
 
-/// Rows that the view holds now, each with how many of the execution's records it covers.
+/// Executions whose end the view holds now. An earlier snapshot of one does not count: whoever asked the view would not
+/// find it.
 pub(crate) struct Applied {
-    pub(crate) rows: Vec<(Key, usize)>,
+    pub(crate) ended: Vec<Key>,
 }
 
 /// Starts the feed of one partition; it ends after the writer, when everything is applied.
@@ -151,10 +152,8 @@ impl Feed {
     }
 
     async fn apply(&self, position: ViewPosition, rows: Vec<FeedRow>) {
-        let covered = rows
-            .iter()
-            .map(|row| (row.key.clone(), row.positions.len()))
-            .collect();
+        let ended = rows.iter().filter(|row| row.execution.is_ended());
+        let ended = ended.map(|row| row.key.clone()).collect();
         let rows = rows.into_iter().map(FeedRow::into_row).collect();
         let batch = ViewBatch { position, rows };
         metrics::counter!("eventflow_view_rows_total").increment(batch.rows.len() as u64);
@@ -162,6 +161,6 @@ impl Feed {
             tracing::warn!(partition = %self.partition, %error, "the view could not be written, trying again");
             pause(&self.backend).await;
         }
-        let _ = self.applied.send(Applied { rows: covered });
+        let _ = self.applied.send(Applied { ended });
     }
 }

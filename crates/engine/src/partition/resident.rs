@@ -163,17 +163,14 @@ impl Residents {
             .is_some_and(|resident| resident.durable == sequence)
     }
 
-    /// Notes that the view holds it with so many of its records.
-    pub(crate) fn covered(&mut self, key: &Key, records: usize, at: Timestamp) {
-        let Some(resident) = self.by_key.get_mut(key) else {
-            return;
-        };
-        if let Some((old, _)) = resident.uncovered.take() {
-            self.uncovered.remove(&(old, key.clone()));
-        }
-        if let Some(next) = resident.positions.get(records) {
-            resident.uncovered = Some((*next, at));
-            self.uncovered.insert((*next, key.clone()));
+    /// Notes that a row with all of its records is on its way to the view.
+    pub(crate) fn cover(&mut self, key: &Key) {
+        let uncovered = self
+            .by_key
+            .get_mut(key)
+            .and_then(|resident| resident.uncovered.take());
+        if let Some((position, _)) = uncovered {
+            self.uncovered.remove(&(position, key.clone()));
         }
     }
 

@@ -3,8 +3,10 @@
 #![allow(dead_code, reason = "each test binary uses its part")]
 
 pub(crate) mod held;
+pub(crate) mod life;
 pub(crate) mod log;
 pub(crate) mod requests;
+pub(crate) mod scene;
 
 use std::{sync::Arc, time::Duration};
 
