@@ -8,7 +8,7 @@ use std::{
 };
 
 #[test]
-fn every_clause_of_a_port_has_one_test() {
+fn every_clause_of_a_port_is_tested() {
     let ports = source("../ports/src");
     let mut seen = 0;
     for path in rust_files(&ports) {
@@ -36,6 +36,8 @@ fn every_clause_of_a_port_has_one_test() {
             .unwrap_or_else(|_| panic!("`{name}` has no suite at {}", suite.display()));
         let mut tested: Vec<u32> = tests(&suite).iter().map(|test| number(test)).collect();
         tested.sort_unstable();
+        // A clause may take more than one test; none may be without, and no test without a clause.
+        tested.dedup();
         assert_eq!(tested, *clauses, "the tests of `{name}`, by clause");
         seen += 1;
     }
