@@ -54,6 +54,27 @@ impl ErrorKind {
     }
 }
 
+/// Where the standard's error types live, in the spellings of its versions so far.
+const STANDARD_TYPES: [&str; 5] = [
+    "https://serverlessworkflow.io/spec/1.0.0/errors/",
+    "https://serverlessworkflow.io/dsl/errors/types/",
+    "https://serverlessworkflow.io.io/dsl/errors/types/",
+    "https://open-workflow-specification.org/spec/1.0.0/errors/",
+    "https://open-workflow-specification.org/dsl/errors/types/",
+];
+
+/// Whether two type URIs name the same type of error: a type of the standard is the same in all of its spellings
+/// (DESIGN section 9).
+pub fn same_kind(one: &str, two: &str) -> bool {
+    let standard = |uri: &str| {
+        let name = STANDARD_TYPES
+            .iter()
+            .find_map(|base| uri.strip_prefix(base));
+        name.map(str::to_owned)
+    };
+    one == two || standard(one).is_some_and(|name| standard(two) == Some(name))
+}
+
 /// What went wrong with a task or an execution (RFC 7807).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Problem {

@@ -4,6 +4,7 @@
 //! state (`owed`), and the same history always folds to the same execution. Start at [`execution`] for the state
 //! machine, [`plan`] for what it runs and [`record`] for how it is stored.
 
+pub mod duration;
 pub mod error;
 pub mod execution;
 pub mod expression;

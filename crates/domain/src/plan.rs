@@ -5,6 +5,7 @@
 use std::{collections::HashMap, sync::Arc};
 
 use crate::{
+    error::{Problem, same_kind},
     expression::{Expression, Template},
     ids::{Capability, Digest, WorkflowId},
     retry::RetryPolicy,
@@ -141,7 +142,10 @@ impl Node {
             | Kind::Switch(_)
             | Kind::Set(_)
             | Kind::Raise(_)
-            | Kind::Invoke(_) => None,
+            | Kind::Invoke(_)
+            | Kind::Fork(_)
+            | Kind::Try(_)
+            | Kind::Wait(_) => None,
         }
     }
 }
@@ -175,6 +179,119 @@ pub enum Kind {
     Raise(RaiseTemplate),
     /// Has an attempt performed by somebody.
     Invoke(Invoke),
+    /// Runs its branches side by side, each with a `$context` of its own.
+    Fork(Fork),
+    /// Runs its tasks one after the other; where one fails, it may run them again or others instead.
+    Try(Try),
+    /// Lets time pass.
+    Wait(Span),
+}
+
+impl Kind {
+    /// The tasks of a container that run one after the other: of a `try`, those of its handler once it has caught.
+    pub(crate) fn sequence(&self, is_handling: bool) -> Option<&[NodeId]> {
+        match self {
+            Self::Sequence(tasks) => Some(tasks),
+            Self::Try(attempt) if is_handling => Some(&attempt.catch.tasks),
+            Self::Try(attempt) => Some(&attempt.tasks),
+            Self::Graph(_)
+            | Self::Switch(_)
+            | Self::Set(_)
+            | Self::Raise(_)
+            | Self::Invoke(_)
+            | Self::Fork(_)
+            | Self::Wait(_) => None,
+        }
+    }
+}
+
+/// Branches that run side by side.
+#[derive(Debug)]
+pub struct Fork {
+    /// In document order, which is the order of their outputs.
+    pub branches: Vec<NodeId>,
+    /// Whether the first to complete wins and the others are cancelled; otherwise all must complete.
+    pub compete: bool,
+}
+
+/// Tasks whose errors may be caught.
+#[derive(Debug)]
+pub struct Try {
+    /// What is tried.
+    pub tasks: Vec<NodeId>,
+    /// What is done about an error.
+    pub catch: Catch,
+}
+
+/// Which errors are caught, and what happens then.
+#[derive(Debug)]
+pub struct Catch {
+    /// What an error must look like.
+    pub errors: ErrorFilter,
+    /// The variable that holds the error, without its dollar.
+    pub variable: Arc<str>,
+    /// Must hold, where there is one.
+    pub when: Option<Expression>,
+    /// Must not hold, where there is one.
+    pub except_when: Option<Expression>,
+    /// Whether, when and how often the tasks are tried again before the handler's turn.
+    pub retry: Option<Retrying>,
+    /// The handler; where it is empty, the error is swallowed and the `try` gives its input.
+    pub tasks: Vec<NodeId>,
+}
+
+/// What a caught error must look like: each property that is given must be the same.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ErrorFilter {
+    /// A type URI; the standard's own types match in all of its spellings.
+    pub kind: Option<String>,
+    /// An HTTP-like status.
+    pub status: Option<u16>,
+    /// The task's reference.
+    pub instance: Option<String>,
+    /// The summary.
+    pub title: Option<String>,
+    /// What happened.
+    pub detail: Option<String>,
+}
+
+impl ErrorFilter {
+    /// Whether it lets this one through.
+    pub fn matches(&self, error: &Problem) -> bool {
+        let is = |wanted: &Option<String>, given: Option<&String>| {
+            wanted.is_none() || wanted.as_ref() == given
+        };
+        let kind = self.kind.as_deref();
+        kind.is_none_or(|kind| same_kind(kind, &error.kind))
+            && self.status.is_none_or(|status| status == error.status)
+            && is(&self.instance, error.instance.as_ref())
+            && is(&self.title, error.title.as_ref())
+            && is(&self.detail, error.detail.as_ref())
+    }
+}
+
+/// When the tasks of a `try` are tried again.
+#[derive(Debug)]
+pub struct Retrying {
+    /// Must hold, where there is one.
+    pub when: Option<Expression>,
+    /// Must not hold, where there is one.
+    pub except_when: Option<Expression>,
+    /// How often and how soon.
+    pub policy: RetryPolicy,
+    /// How long each try may take.
+    pub attempt_timeout: Option<DurationMs>,
+    /// No further try begins so long after the first.
+    pub within: Option<DurationMs>,
+}
+
+/// A span of time.
+#[derive(Debug)]
+pub enum Span {
+    /// Known from the document.
+    Fixed(DurationMs),
+    /// Gives ISO 8601, or an object as `{seconds: 30}`.
+    Computed(Expression),
 }
 
 /// A case of a switch.

@@ -20,7 +20,7 @@
 mod agent;
 mod arena;
 mod dag;
-pub mod duration;
+mod duration;
 mod fault;
 mod http;
 mod identity;

@@ -6,11 +6,13 @@ use super::{
     task::digest_of_output,
 };
 use crate::{
+    duration,
     error::{ErrorKind, Problem},
     expression::{EvaluationError, Template},
     ids::{Attempt, Digest, TaskReference},
     limits::{TASK_TIMEOUT, TASKS_PER_EXECUTION_MAX},
-    plan::{HttpCall, HttpTemplate, Invoke, Kind, Node, Performer, Plan, RaiseTemplate},
+    plan::{HttpCall, HttpTemplate, Invoke, Kind, Node, Performer, Plan, RaiseTemplate, Span},
+    time::DurationMs,
     value::{Json, Value},
 };
 
@@ -29,6 +31,8 @@ pub(crate) struct Activation<'a> {
     pub(crate) graph: Option<&'a Node>,
     /// Activations decided together with this one, before it, and not folded yet.
     ahead: u32,
+    /// Of a fork that ends: `$context` as its branches leave it.
+    merged: Option<Value>,
 }
 
 impl<'a> Activation<'a> {
@@ -57,7 +61,13 @@ impl<'a> Activation<'a> {
             within,
             graph,
             ahead: 0,
+            merged: None,
         }
+    }
+
+    /// The same, with the `$context` that its branches leave, where they have changed it.
+    pub(crate) fn with_context(self, merged: Option<Value>) -> Self {
+        Self { merged, ..self }
     }
 
     /// The same, to be folded after so many other activations.
@@ -99,6 +109,35 @@ impl<'a> Activation<'a> {
                 within: self.within.clone(),
                 input,
                 timeout: self.node.timeout,
+                attempt_timeout: None,
+            }]),
+            Kind::Try(attempt) => Ok(vec![Event::SequenceEntered {
+                task: self.task.clone(),
+                within: self.within.clone(),
+                input,
+                timeout: self.node.timeout,
+                attempt_timeout: attempt
+                    .catch
+                    .retry
+                    .as_ref()
+                    .and_then(|retry| retry.attempt_timeout),
+            }]),
+            Kind::Fork(fork) => Ok(vec![Event::ForkEntered {
+                task: self.task.clone(),
+                within: self.within.clone(),
+                input,
+                timeout: self.node.timeout,
+                compete: fork.compete,
+            }]),
+            Kind::Wait(span) => Ok(vec![match duration_of(span, &scope)? {
+                Ok(duration) => Event::WaitStarted {
+                    task: self.task.clone(),
+                    within: self.within.clone(),
+                    input,
+                    duration,
+                    timeout: self.node.timeout,
+                },
+                Err(problem) => self.faulted(problem),
             }]),
             Kind::Set(template) => {
                 let value = self.transform(Some(template), &scope, &input)?;
@@ -213,7 +252,7 @@ impl<'a> Activation<'a> {
     ) -> Result<Event, EvaluationError> {
         let node = self.node;
         let (output, context) = if node.output.is_none() && node.export.is_none() {
-            (raw.clone(), None)
+            (raw.clone(), self.merged.clone())
         } else {
             let input = self.text_of(input);
             let output = self.transform(
@@ -227,7 +266,10 @@ impl<'a> Activation<'a> {
                 .as_ref()
                 .map(|export| export.evaluate(&scope))
                 .transpose()?;
-            (output, export.map(Value::new))
+            (
+                output,
+                export.map(Value::new).or_else(|| self.merged.clone()),
+            )
         };
         Ok(Event::TaskCompleted {
             task: self.task.clone(),
@@ -280,8 +322,7 @@ impl<'a> Activation<'a> {
             };
             let output = self
                 .execution
-                .tasks
-                .get(&reference)?
+                .this_round(&reference)?
                 .output
                 .as_ref()?
                 .json()?;
@@ -291,7 +332,7 @@ impl<'a> Activation<'a> {
         })
     }
 
-    fn scope(&self, dot: &Content, input: Option<Json>, output: Option<Json>) -> TaskScope<'a> {
+    fn scope(&self, dot: &Content, input: Option<Json>, output: Option<Json>) -> TaskScope<'_> {
         let dot = match self.graph {
             Some(graph) => Dot::Graph(graph),
             None => Dot::Value(self.text_of(dot)),
@@ -300,10 +341,24 @@ impl<'a> Activation<'a> {
             execution: self.execution,
             plan: self.plan,
             node: Some(self.node),
+            within: self.within.as_ref(),
+            context: self.context(),
+            error: None,
             dot,
             input,
             output,
         }
+    }
+
+    /// `$context` as the task sees it: what is under way may have exported one of its own.
+    fn context(&self) -> &Value {
+        let under_way = self.execution.tasks.get(&self.task);
+        let under_way = under_way.filter(|task| !task.status.is_ended());
+        let own = under_way.and_then(|task| task.context.as_ref());
+        self.merged
+            .as_ref()
+            .or(own)
+            .unwrap_or_else(|| self.execution.context_within(self.within.as_ref()))
     }
 
     fn text_of(&self, content: &Content) -> Json {
@@ -375,6 +430,25 @@ fn words(template: &Template, scope: &TaskScope<'_>) -> Result<String, Evaluatio
     Ok(value
         .read::<String>()
         .unwrap_or_else(|_| value.as_str().to_owned()))
+}
+
+/// How long a task is to wait, or what is wrong with what came out.
+fn duration_of(
+    span: &Span,
+    scope: &TaskScope<'_>,
+) -> Result<Result<DurationMs, Problem>, EvaluationError> {
+    let computed = match span {
+        Span::Fixed(duration) => return Ok(Ok(*duration)),
+        Span::Computed(expression) => expression.evaluate(scope)?,
+    };
+    let value = computed.to_value();
+    Ok(duration::of_value(&value).map_err(|detail| {
+        Problem::new(
+            ErrorKind::Expression,
+            "Not a duration",
+            format!("`wait` {detail}"),
+        )
+    }))
 }
 
 /// The call with all of its expressions evaluated, or what is wrong with what came out.

@@ -1,5 +1,6 @@
 //! Commands: orders to an execution, which may be refused.
 
+use super::{Control, Status};
 use crate::{
     error::Problem,
     ids::{AgentName, Attempt, TaskReference},
@@ -48,6 +49,12 @@ pub enum Command {
         /// Which try.
         attempt: Attempt,
     },
+    /// Nothing new may begin; what is under way may end.
+    Pause(Control),
+    /// Go on after a pause.
+    Resume(Control),
+    /// Nothing new may begin, and what is under way is cancelled.
+    Stop(Control),
     /// Time has passed: whatever is due happens.
     FireTimers,
     /// Consequences that a bound left over are drawn.
@@ -81,6 +88,20 @@ pub enum Rejection {
     /// The task has not come to this attempt.
     #[error("attempt {attempt} of {task} was never handed out")]
     NotScheduled {
+        /// Which task.
+        task: TaskReference,
+        /// Which try.
+        attempt: Attempt,
+    },
+    /// It has ended, so it can't be paused, resumed or stopped.
+    #[error("the execution is {} already", .0.as_str())]
+    Ended(Status),
+    /// It is being stopped.
+    #[error("the execution is being stopped")]
+    Stopping,
+    /// It is paused: nothing new begins before it is resumed.
+    #[error("attempt {attempt} of {task} waits: the execution is paused")]
+    Paused {
         /// Which task.
         task: TaskReference,
         /// Which try.

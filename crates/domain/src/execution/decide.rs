@@ -1,9 +1,10 @@
 //! What a command means: events, nothing for a repeat, or a rejection.
 
 use super::{
-    Command, Event, Execution, Rejection, Task, TaskStatus, Timer,
+    Command, Content, Control, Event, Execution, Rejection, Status, Task, TaskStatus, Timer,
     activate::{Activation, bounded},
-    settle::{cancel, close, is_below},
+    catch::caught,
+    settle::{below_cancelled, close},
     task::{digest_of_failure, digest_of_output},
 };
 use crate::{
@@ -28,7 +29,8 @@ pub fn decide(
             attempt,
             agent,
         } => {
-            current(execution, task, *attempt).and_then(|state| begin(state, task, *attempt, agent))
+            let state = current(execution, task, *attempt)?;
+            begin(execution, state, task, *attempt, agent)
         }
         Command::CompleteAttempt {
             task,
@@ -71,6 +73,9 @@ pub fn decide(
             .map(|state| fail(execution, plan, state, task, Failure::silence(task), at))
             .into_iter()
             .collect()),
+        Command::Pause(control) => pause(execution, control),
+        Command::Resume(control) => resume(execution, control),
+        Command::Stop(control) => stop(execution, control),
         Command::FireTimers => Ok(fire(execution, plan, at)),
         Command::Advance => Ok(Vec::new()),
     }
@@ -128,7 +133,59 @@ fn undecided(state: &Task, task: &TaskReference, attempt: Attempt) -> Result<(),
     }
 }
 
+fn pause(execution: &Execution, control: &Control) -> Result<Vec<Event>, Rejection> {
+    match execution.status {
+        Status::Suspending | Status::Suspended => Ok(Vec::new()),
+        Status::Completed | Status::Faulted | Status::Cancelled => {
+            Err(Rejection::Ended(execution.status))
+        }
+        Status::Pending | Status::Running | Status::Waiting if execution.is_stopping => {
+            Err(Rejection::Stopping)
+        }
+        Status::Pending | Status::Running | Status::Waiting => {
+            Ok(vec![Event::ExecutionPauseRequested(control.clone())])
+        }
+    }
+}
+
+fn resume(execution: &Execution, control: &Control) -> Result<Vec<Event>, Rejection> {
+    match execution.status {
+        Status::Suspending | Status::Suspended => {
+            Ok(vec![Event::ExecutionResumed(control.clone())])
+        }
+        Status::Completed | Status::Faulted | Status::Cancelled => {
+            Err(Rejection::Ended(execution.status))
+        }
+        Status::Pending | Status::Running | Status::Waiting if execution.is_stopping => {
+            Err(Rejection::Stopping)
+        }
+        Status::Pending | Status::Running | Status::Waiting => Ok(Vec::new()),
+    }
+}
+
+fn stop(execution: &Execution, control: &Control) -> Result<Vec<Event>, Rejection> {
+    match execution.status {
+        Status::Cancelled => Ok(Vec::new()),
+        Status::Completed | Status::Faulted => Err(Rejection::Ended(execution.status)),
+        Status::Pending
+        | Status::Running
+        | Status::Waiting
+        | Status::Suspending
+        | Status::Suspended
+            if execution.is_stopping =>
+        {
+            Ok(Vec::new())
+        }
+        Status::Pending
+        | Status::Running
+        | Status::Waiting
+        | Status::Suspending
+        | Status::Suspended => Ok(vec![Event::ExecutionStopRequested(control.clone())]),
+    }
+}
+
 fn begin(
+    execution: &Execution,
     state: &Task,
     task: &TaskReference,
     attempt: Attempt,
@@ -136,6 +193,11 @@ fn begin(
 ) -> Result<Vec<Event>, Rejection> {
     undecided(state, task, attempt)?;
     match &state.agent {
+        None if execution.is_paused() => Err(Rejection::Paused {
+            task: task.clone(),
+            attempt,
+        }),
+        None if execution.is_stopping => Err(Rejection::Stopping),
         None => Ok(vec![Event::TaskStarted {
             task: task.clone(),
             attempt,
@@ -278,12 +340,9 @@ fn fire(execution: &Execution, plan: &Plan, at: Timestamp) -> Vec<Event> {
             ),
         }),
         Some(Timer::Task(task)) => task_timed_out(execution, task),
-        Some(Timer::Attempt(task)) => execution
-            .tasks
-            .get(task)
-            .map(|state| attempt_due(execution, plan, state, task, at))
-            .into_iter()
-            .collect(),
+        Some(Timer::Attempt(task)) => execution.tasks.get(task).map_or_else(Vec::new, |state| {
+            attempt_due(execution, plan, state, task, at)
+        }),
     }
 }
 
@@ -291,7 +350,7 @@ fn task_timed_out(execution: &Execution, task: &TaskReference) -> Vec<Event> {
     let Some(state) = execution.tasks.get(task) else {
         return Vec::new();
     };
-    let below = cancel(execution, |other| is_below(execution, other, task));
+    let below = below_cancelled(execution, task);
     if !below.is_empty() {
         return below;
     }
@@ -304,20 +363,39 @@ fn task_timed_out(execution: &Execution, task: &TaskReference) -> Vec<Event> {
     }]
 }
 
+/// What the one timer of an attempt brings about.
 fn attempt_due(
     execution: &Execution,
     plan: &Plan,
     state: &Task,
     task: &TaskReference,
     at: Timestamp,
-) -> Event {
-    if state.status == TaskStatus::Waiting {
-        return Event::TimerFired {
+) -> Vec<Event> {
+    let Some(node) = plan.find(&task.pointer).map(|id| plan.node(id)) else {
+        return Vec::new();
+    };
+    match (&node.kind, state.status) {
+        (Kind::Wait(_), _) => {
+            let activation = Activation::new(execution, plan, node, state.within.clone());
+            vec![activation.end_container(state.attempt, &Content::InputOf(task.clone()))]
+        }
+        (_, TaskStatus::Waiting) => vec![Event::TimerFired {
             task: task.clone(),
             attempt: state.attempt.next(),
-        };
+        }],
+        (Kind::Try(_), _) => {
+            let below = below_cancelled(execution, task);
+            if !below.is_empty() {
+                return below;
+            }
+            let detail = "this try took longer than one attempt may".to_owned();
+            let error = Failure::timeout(task, "Attempt timed out", detail).error;
+            vec![caught(execution, plan, task, error, at)]
+        }
+        _ => {
+            let detail = format!("no agent took it within {} s", state.start_within.0 / 1000);
+            let failure = Failure::timeout(task, "Nobody picked the task up", detail);
+            vec![fail(execution, plan, state, task, failure, at)]
+        }
     }
-    let detail = format!("no agent took it within {} s", state.start_within.0 / 1000);
-    let failure = Failure::timeout(task, "Nobody picked the task up", detail);
-    fail(execution, plan, state, task, failure, at)
 }

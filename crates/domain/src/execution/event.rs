@@ -43,6 +43,16 @@ pub enum Event {
         /// Of the standard's type `timeout`.
         error: Problem,
     },
+    /// Somebody asked to pause: from here on nothing new begins.
+    ExecutionPauseRequested(Control),
+    /// What was under way when the pause was asked for has run out.
+    ExecutionSuspended,
+    /// Somebody asked to go on.
+    ExecutionResumed(Control),
+    /// Somebody asked to stop: from here on nothing new begins, and what is under way is cancelled.
+    ExecutionStopRequested(Control),
+    /// Stopped: everything that was under way is cancelled.
+    ExecutionCancelled,
     /// A sequence of tasks was entered.
     SequenceEntered {
         /// The task that it is.
@@ -52,6 +62,49 @@ pub enum Event {
         within: Option<TaskReference>,
         /// Its input after `input.from`.
         input: Content,
+        /// How long it may take.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        timeout: Option<DurationMs>,
+        /// Of a `try`: how long each of its attempts may take.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        attempt_timeout: Option<DurationMs>,
+    },
+    /// Branches were entered, to run side by side.
+    ForkEntered {
+        /// The task that they are.
+        task: TaskReference,
+        /// The container it stands in; none for the outermost.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        within: Option<TaskReference>,
+        /// Its input after `input.from`.
+        input: Content,
+        /// How long it may take.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        timeout: Option<DurationMs>,
+        /// Whether the first to complete wins.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        compete: bool,
+    },
+    /// A `try` caught an error; its handler's turn begins.
+    ErrorCaught {
+        /// The `try`.
+        task: TaskReference,
+        /// The try of its tasks that failed.
+        attempt: Attempt,
+        /// The error.
+        error: Problem,
+    },
+    /// A task began to let time pass.
+    WaitStarted {
+        /// Which.
+        task: TaskReference,
+        /// The container it stands in; none for the outermost.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        within: Option<TaskReference>,
+        /// Its input after `input.from`.
+        input: Content,
+        /// How long.
+        duration: DurationMs,
         /// How long it may take.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         timeout: Option<DurationMs>,
@@ -94,7 +147,7 @@ pub enum Event {
         /// When the next one is due.
         at: Timestamp,
     },
-    /// A retry became due: its attempt is ready to be performed.
+    /// A retry became due: its attempt is ready to be performed; of a `try`, its tasks begin again.
     TimerFired {
         /// Which.
         task: TaskReference,
@@ -170,6 +223,14 @@ pub enum Event {
     },
 }
 
+/// What somebody says when they pause, resume or stop an execution.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Control {
+    /// Why, in their own words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<Arc<str>>,
+}
+
 /// What a start asks for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Requested {
@@ -241,7 +302,15 @@ impl Event {
             Self::ExecutionCompleted { .. } => "execution_completed",
             Self::ExecutionFaulted { .. } => "execution_faulted",
             Self::ExecutionTimedOut { .. } => "execution_timed_out",
+            Self::ExecutionPauseRequested(_) => "execution_pause_requested",
+            Self::ExecutionSuspended => "execution_suspended",
+            Self::ExecutionResumed(_) => "execution_resumed",
+            Self::ExecutionStopRequested(_) => "execution_stop_requested",
+            Self::ExecutionCancelled => "execution_cancelled",
             Self::SequenceEntered { .. } => "sequence_entered",
+            Self::ForkEntered { .. } => "fork_entered",
+            Self::ErrorCaught { .. } => "error_caught",
+            Self::WaitStarted { .. } => "wait_started",
             Self::TaskScheduled { .. } => "task_scheduled",
             Self::TaskStarted { .. } => "task_started",
             Self::RetryScheduled { .. } => "retry_scheduled",
@@ -261,12 +330,20 @@ impl Event {
             Self::ExecutionFaulted { error }
             | Self::ExecutionTimedOut { error }
             | Self::RetryScheduled { error, .. }
+            | Self::ErrorCaught { error, .. }
             | Self::TaskFaulted { error, .. }
             | Self::TaskTimedOut { error, .. } => Some(error),
             Self::ExecutionRequested(_)
             | Self::ExecutionStarted { .. }
             | Self::ExecutionCompleted { .. }
+            | Self::ExecutionPauseRequested(_)
+            | Self::ExecutionSuspended
+            | Self::ExecutionResumed(_)
+            | Self::ExecutionStopRequested(_)
+            | Self::ExecutionCancelled
             | Self::SequenceEntered { .. }
+            | Self::ForkEntered { .. }
+            | Self::WaitStarted { .. }
             | Self::TaskScheduled { .. }
             | Self::TaskStarted { .. }
             | Self::TimerFired { .. }
@@ -283,13 +360,21 @@ impl Event {
             Self::ExecutionRequested(requested) => (Some(&requested.input), None),
             Self::ExecutionStarted { input, .. } => (input.as_ref(), None),
             Self::ExecutionCompleted { output } => (output.value(), None),
-            Self::SequenceEntered { input, .. } => (input.value(), None),
+            Self::SequenceEntered { input, .. }
+            | Self::ForkEntered { input, .. }
+            | Self::WaitStarted { input, .. } => (input.value(), None),
             Self::TaskScheduled { input, work, .. } => (input.value(), work.value()),
             Self::TaskCompleted {
                 output, context, ..
             } => (output.value(), context.as_ref()),
             Self::ExecutionFaulted { .. }
             | Self::ExecutionTimedOut { .. }
+            | Self::ExecutionPauseRequested(_)
+            | Self::ExecutionSuspended
+            | Self::ExecutionResumed(_)
+            | Self::ExecutionStopRequested(_)
+            | Self::ExecutionCancelled
+            | Self::ErrorCaught { .. }
             | Self::TaskStarted { .. }
             | Self::RetryScheduled { .. }
             | Self::TimerFired { .. }

@@ -2,11 +2,12 @@
 
 use super::{
     Container, Content, Event, Execution, Status, Task, TaskStatus, Timer, Unsettled, Work,
+    task::Flow,
 };
 use crate::{
     error::Problem,
     ids::{Attempt, Sequence, TaskReference, Tenant},
-    time::Timestamp,
+    time::{DurationMs, Timestamp},
     value::Value,
 };
 
@@ -56,22 +57,65 @@ impl Execution {
                 self.error = Some(error.clone());
                 self.end(Status::Faulted, at);
             }
+            Event::ExecutionPauseRequested(_) => self.status = Status::Suspending,
+            Event::ExecutionSuspended => self.status = Status::Suspended,
+            Event::ExecutionResumed(_) => self.resume(at),
+            Event::ExecutionStopRequested(_) => {
+                self.is_stopping = true;
+                self.status = self.unpaused();
+                self.unsettled.clear();
+                self.unsettled.push_back(Unsettled::Stopping);
+            }
+            Event::ExecutionCancelled => self.end(Status::Cancelled, at),
             Event::SequenceEntered {
                 task,
                 within,
                 input,
                 timeout,
+                attempt_timeout,
+            } => {
+                let state = self.enter(task, within.as_ref(), input, *timeout, at);
+                state.attempt_timeout = *attempt_timeout;
+                self.begin_try(task, at);
+            }
+            Event::ForkEntered {
+                task,
+                within,
+                input,
+                timeout,
+                compete,
+            } => {
+                let state = self.enter(task, within.as_ref(), input, *timeout, at);
+                if let Some(container) = &mut state.container {
+                    container.kind = if *compete { Flow::Race } else { Flow::Branches };
+                }
+            }
+            Event::ErrorCaught {
+                task,
+                attempt,
+                error,
+            } => {
+                self.set_attempt_deadline(task, None);
+                if let Some(state) = self.tasks.get_mut(task) {
+                    state.fail(*attempt, error);
+                }
+                self.enter_again(task, Flow::Handler);
+            }
+            Event::WaitStarted {
+                task,
+                within,
+                input,
+                duration,
+                timeout,
             } => {
                 let value = self.resolve(input);
                 let state = self.activate(task, within.as_ref(), None, value, at);
-                state.status = TaskStatus::Running;
+                state.status = TaskStatus::Waiting;
                 state.started_at = Some(at);
-                state.container = Some(Container::holding(Content::InputOf(task.clone())));
                 if let Some(timeout) = timeout {
                     self.set_deadline(task, at.after(*timeout));
                 }
-                self.unsettled
-                    .push_back(Unsettled::Entered(Some(task.clone())));
+                self.set_attempt_deadline(task, Some(at.after(*duration)));
             }
             Event::TaskScheduled {
                 task,
@@ -115,12 +159,19 @@ impl Execution {
                 }
             }
             Event::TimerFired { task, attempt } => {
-                if let Some(state) = self.tasks.get_mut(task) {
-                    state.earlier = state.remembered();
-                    state.attempt = *attempt;
-                    state.agent = None;
+                let Some(state) = self.tasks.get_mut(task) else {
+                    return;
+                };
+                state.earlier = state.remembered();
+                state.attempt = *attempt;
+                state.agent = None;
+                if state.container.is_some() {
+                    state.status = TaskStatus::Running;
+                    self.enter_again(task, Flow::Together);
+                    self.begin_try(task, at);
+                } else {
+                    self.make_ready(task, at);
                 }
-                self.make_ready(task, at);
             }
             Event::BranchSelected { task, within, case } => {
                 let state = self.activate(task, within.as_ref(), None, Value::null(), at);
@@ -140,7 +191,7 @@ impl Execution {
                 state.output = Some(value);
                 state.result = *result;
                 if let Some(context) = context {
-                    self.context = context.clone();
+                    self.export(task, context);
                 }
                 self.end_task(task, TaskStatus::Completed, at);
             }
@@ -176,6 +227,98 @@ impl Execution {
         }
     }
 
+    /// Where it stands but for a pause.
+    fn unpaused(&self) -> Status {
+        match self.started_at {
+            Some(_) => Status::Running,
+            None => Status::Pending,
+        }
+    }
+
+    /// Goes on after a pause: what nobody has begun becomes ready once more, since nobody could take it meanwhile.
+    fn resume(&mut self, at: Timestamp) {
+        self.status = self.unpaused();
+        let held: Vec<TaskReference> = self
+            .dispatches(Sequence(0))
+            .filter(|owed| owed.task.agent.is_none())
+            .map(|owed| owed.reference.clone())
+            .collect();
+        for task in &held {
+            self.retract(task);
+            self.make_ready(task, at);
+        }
+    }
+
+    /// Activates a container.
+    fn enter(
+        &mut self,
+        reference: &TaskReference,
+        within: Option<&TaskReference>,
+        input: &Content,
+        timeout: Option<DurationMs>,
+        at: Timestamp,
+    ) -> &mut Task {
+        let value = self.resolve(input);
+        let flow = Content::InputOf(reference.clone());
+        let before = self
+            .tasks
+            .get(reference)
+            .and_then(|task| task.container.as_ref());
+        let container = match before {
+            Some(before) => before.again(flow, Flow::Together),
+            None => Container::holding(flow),
+        };
+        let state = self.activate(reference, within, None, value, at);
+        state.status = TaskStatus::Running;
+        state.started_at = Some(at);
+        state.container = Some(container);
+        if let Some(timeout) = timeout {
+            self.set_deadline(reference, at.after(timeout));
+        }
+        self.unsettled
+            .push_back(Unsettled::Entered(Some(reference.clone())));
+        self.tasks
+            .get_mut(reference)
+            .expect("it was activated above")
+    }
+
+    /// Begins the tasks of a `try` from the first, or those of its handler.
+    fn enter_again(&mut self, reference: &TaskReference, kind: Flow) {
+        let flow = Content::InputOf(reference.clone());
+        if let Some(container) = self.container_mut(Some(reference)) {
+            *container = container.again(flow, kind);
+        }
+        self.unsettled
+            .push_back(Unsettled::Entered(Some(reference.clone())));
+    }
+
+    /// Starts the clock of one attempt of a `try`, where it has one.
+    fn begin_try(&mut self, reference: &TaskReference, at: Timestamp) {
+        let timeout = self
+            .tasks
+            .get(reference)
+            .and_then(|task| task.attempt_timeout);
+        if let Some(timeout) = timeout {
+            self.set_attempt_deadline(reference, Some(at.after(timeout)));
+        }
+    }
+
+    /// The new `$context` of the branch that a task stands in or is, of the whole execution where there is none.
+    fn export(&mut self, reference: &TaskReference, context: &Value) {
+        let is_branch = |task: &Task| {
+            let container = self.container(task.within.as_ref());
+            container.is_some_and(Container::is_fork)
+        };
+        let branch = self
+            .around(Some(reference))
+            .find(|(_, task)| is_branch(task))
+            .map(|(branch, _)| branch.clone());
+        match branch.and_then(|branch| self.tasks.get_mut(&branch)) {
+            Some(branch) => branch.context = Some(context.clone()),
+            None => self.context = context.clone(),
+        }
+    }
+
     fn end(&mut self, status: Status, at: Timestamp) {
         self.status = status;
         self.ended_at = Some(at);
@@ -195,13 +338,16 @@ impl Execution {
     ) -> &mut Task {
         self.activations += 1;
         self.keep_flow(reference, within);
+        let mut round = 0;
         if let Some(container) = self.container_mut(within) {
             container.position = Some(reference.clone());
+            round = container.round;
         }
         let attempt = attempt.unwrap_or_else(|| self.next_attempt(reference));
         let earlier = self.tasks.get(reference).map(Task::remembered);
         let mut task = Task::activated(within.cloned(), attempt, input, at);
         task.earlier = earlier.unwrap_or_default();
+        task.round = round;
         self.tasks
             .entry(reference.clone())
             .insert_entry(task)
@@ -296,7 +442,7 @@ impl Execution {
         task.ready = Some(sequence);
         task.ready_at = Some(at);
         let deadline = at.after(task.start_within);
-        self.owed.insert(sequence, reference.clone());
+        self.owed.insert((sequence, reference.clone()));
         self.set_attempt_deadline(reference, Some(deadline));
     }
 
@@ -307,7 +453,7 @@ impl Execution {
             .get_mut(reference)
             .and_then(|task| task.ready.take())
         {
-            self.owed.remove(&sequence);
+            self.owed.remove(&(sequence, reference.clone()));
         }
     }
 
@@ -332,7 +478,14 @@ impl Execution {
         };
         container.ended += 1;
         match status {
-            TaskStatus::Completed => container.flow = Content::OutputOf(reference.clone()),
+            TaskStatus::Completed => {
+                container.flow = Content::OutputOf(reference.clone());
+                if container.kind == Flow::Race {
+                    container.winner.get_or_insert_with(|| reference.clone());
+                }
+            }
+            // A branch that fails has only lost the race.
+            TaskStatus::Faulted if container.kind == Flow::Race => {}
             TaskStatus::Faulted | TaskStatus::Cancelled => container.closing = true,
             TaskStatus::Pending
             | TaskStatus::Running

@@ -5,10 +5,12 @@
 //! must do next; both come from state alone, so that running and recovery take the same path (DESIGN section 4).
 
 mod activate;
+mod catch;
 mod command;
 mod decide;
 mod event;
 mod evolve;
+mod fork;
 mod owed;
 mod scope;
 mod settle;
@@ -22,7 +24,7 @@ use serde::{Deserialize, Serialize};
 
 pub use command::{Command, Rejection};
 pub use decide::decide;
-pub use event::{Content, Event, Requested, Work};
+pub use event::{Content, Control, Event, Requested, Work};
 pub use owed::{Dispatch, Timer};
 pub use status::{Status, TaskStatus};
 pub use step::{Stepped, step};
@@ -44,7 +46,7 @@ pub struct Execution {
     pub id: ExecutionId,
     /// What was asked for.
     pub requested: Requested,
-    /// `Pending`, `Running` or how it ended; waiting is for the view to tell.
+    /// `Pending`, `Running`, paused or how it ended; waiting is for the view to tell.
     pub status: Status,
     /// The workflow's input after `input.from`; as requested until it has started.
     pub input: Value,
@@ -71,9 +73,11 @@ pub struct Execution {
     pub tasks: BTreeMap<TaskReference, Task>,
     /// The outermost sequence or graph.
     pub root: Container,
+    /// Whether somebody stopped it: what is under way is being cancelled.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_stopping: bool,
     /// Attempts that wait for or are with somebody, by the event that made them ready.
-    #[serde(with = "as_pairs")]
-    owed: BTreeMap<Sequence, TaskReference>,
+    owed: BTreeSet<(Sequence, TaskReference)>,
     deadlines: BTreeSet<(Timestamp, Timer)>,
     /// What ended or was entered and may have consequences. A hint, so no part of the state: `unsettle` finds all of it
     /// again, and settling twice is harmless.
@@ -86,10 +90,12 @@ pub struct Execution {
 pub(crate) enum Unsettled {
     /// The execution was accepted.
     Requested,
-    /// A sequence or graph was entered; the outermost where there is no task.
+    /// A container was entered; the outermost where there is no task.
     Entered(Option<TaskReference>),
     /// A task ended.
     Ended(TaskReference),
+    /// Somebody stopped the execution.
+    Stopping,
 }
 
 impl PartialEq for Execution {
@@ -111,6 +117,7 @@ impl PartialEq for Execution {
             && self.activations == other.activations
             && self.tasks == other.tasks
             && self.root == other.root
+            && self.is_stopping == other.is_stopping
             && self.owed == other.owed
             && self.deadlines == other.deadlines
     }
@@ -136,7 +143,8 @@ impl Execution {
             activations: 0,
             tasks: BTreeMap::new(),
             root: Container::default(),
-            owed: BTreeMap::new(),
+            is_stopping: false,
+            owed: BTreeSet::new(),
             deadlines: BTreeSet::from([(timeout, Timer::Execution)]),
             unsettled: VecDeque::from([Unsettled::Requested]),
             requested,
@@ -148,9 +156,20 @@ impl Execution {
         self.status.is_ended()
     }
 
-    /// Whether consequences are left to be drawn: an advance is owed.
+    /// Whether consequences are left to be drawn: an advance is owed. Those of a paused execution wait.
     pub fn owes_advance(&self) -> bool {
-        !self.unsettled.is_empty()
+        !self.unsettled.is_empty() && !self.is_paused()
+    }
+
+    /// Whether nothing new may begin until it is resumed.
+    pub fn is_paused(&self) -> bool {
+        matches!(self.status, Status::Suspending | Status::Suspended)
+    }
+
+    /// Whether an attempt is with somebody.
+    pub(crate) fn is_attempted(&self) -> bool {
+        self.dispatches(Sequence(0))
+            .any(|owed| owed.task.agent.is_some())
     }
 
     /// The container of this task, the outermost where there is none.
@@ -159,6 +178,36 @@ impl Execution {
             None => Some(&self.root),
             Some(task) => self.tasks.get(task)?.container.as_ref(),
         }
+    }
+
+    /// Whether a task was activated since its container was last entered: what an earlier round left counts for nothing.
+    pub(crate) fn is_of_this_round(&self, task: &Task) -> bool {
+        self.container(task.within.as_ref())
+            .is_some_and(|container| container.round == task.round)
+    }
+
+    /// The task, where it was activated since its container was last entered.
+    pub(crate) fn this_round(&self, reference: &TaskReference) -> Option<&Task> {
+        let task = self.tasks.get(reference)?;
+        self.is_of_this_round(task).then_some(task)
+    }
+
+    /// The containers around a place, from the innermost.
+    pub(crate) fn around<'a>(
+        &'a self,
+        within: Option<&'a TaskReference>,
+    ) -> impl Iterator<Item = (&'a TaskReference, &'a Task)> {
+        let step = |reference: &'a TaskReference| Some((reference, self.tasks.get(reference)?));
+        std::iter::successors(within.and_then(step), move |(_, task)| {
+            task.within.as_ref().and_then(step)
+        })
+    }
+
+    /// `$context` as it is seen inside of this container: that of the branch it stands in, where it has exported one.
+    pub(crate) fn context_within<'a>(&'a self, within: Option<&'a TaskReference>) -> &'a Value {
+        self.around(within)
+            .find_map(|(_, task)| task.context.as_ref())
+            .unwrap_or(&self.context)
     }
 
     /// What a content stands for, as of now.
@@ -178,6 +227,10 @@ impl Execution {
     pub fn unsettle(&mut self) {
         self.unsettled.clear();
         if self.is_ended() {
+            return;
+        }
+        if self.is_stopping {
+            self.unsettled.push_back(Unsettled::Stopping);
             return;
         }
         if self.started_at.is_none() {

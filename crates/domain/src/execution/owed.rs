@@ -33,13 +33,25 @@ pub struct Dispatch<'a> {
 
 impl Execution {
     /// Attempts made ready after `after`, that have not ended: running passes the last sequence it performed, recovery
-    /// passes 0.
+    /// passes 0. While the execution is paused or being stopped, only what somebody has begun; the rest becomes ready
+    /// once more when it is resumed.
     pub fn owed(&self, after: Sequence) -> impl Iterator<Item = Dispatch<'_>> {
+        let is_held = self.is_paused() || self.is_stopping;
+        self.dispatches(after)
+            .filter(move |owed| !is_held || owed.task.agent.is_some())
+    }
+
+    /// The same, held or not.
+    pub(crate) fn dispatches(&self, after: Sequence) -> impl Iterator<Item = Dispatch<'_>> {
+        let first = TaskReference {
+            pointer: std::sync::Arc::default(),
+            iteration: Vec::new(),
+        };
         self.owed
-            .range(after.next()..)
-            .filter_map(|(&sequence, reference)| {
+            .range((after.next(), first)..)
+            .filter_map(|(sequence, reference)| {
                 Some(Dispatch {
-                    sequence,
+                    sequence: *sequence,
                     reference,
                     task: self.tasks.get(reference)?,
                 })
@@ -48,14 +60,24 @@ impl Execution {
 
     /// When to come back with [`super::Command::FireTimers`].
     pub fn next_deadline(&self) -> Option<Timestamp> {
-        self.deadlines.first().map(|(at, _)| *at)
+        self.first_deadline().map(|(at, _)| *at)
     }
 
     /// The first timer that is due.
     pub(crate) fn due(&self, now: Timestamp) -> Option<&Timer> {
-        self.deadlines
-            .first()
+        self.first_deadline()
             .filter(|(at, _)| *at <= now)
             .map(|(_, timer)| timer)
+    }
+
+    /// The timers of a paused execution keep their times and act when it is resumed, except its own.
+    fn first_deadline(&self) -> Option<&(Timestamp, Timer)> {
+        if self.is_paused() {
+            return self
+                .deadlines
+                .iter()
+                .find(|(_, timer)| *timer == Timer::Execution);
+        }
+        self.deadlines.first()
     }
 }

@@ -2,9 +2,10 @@
 
 use serde::Serialize;
 
-use super::{Execution, TaskStatus};
+use super::{Execution, TaskStatus, task::Flow};
 use crate::{
     expression::{Scope, field_of},
+    ids::TaskReference,
     plan::{Kind, Node, Plan},
     value::{Json, Value},
 };
@@ -15,6 +16,12 @@ pub(crate) struct TaskScope<'a> {
     pub(crate) plan: &'a Plan,
     /// None for the workflow's own `input.from` and `output.as`.
     pub(crate) node: Option<&'a Node>,
+    /// The container it stands in; none for the outermost.
+    pub(crate) within: Option<&'a TaskReference>,
+    /// `$context`
+    pub(crate) context: &'a Value,
+    /// The error that a `catch` is asked about, under the name that it gives it.
+    pub(crate) error: Option<(&'a str, &'a Json)>,
     pub(crate) dot: Dot<'a>,
     /// `$input`: the task's input after `input.from`.
     pub(crate) input: Option<Json>,
@@ -46,11 +53,11 @@ impl TaskScope<'_> {
             return Some(text(&self.execution.input));
         }
         let node = self.plan.step(id)?;
-        let reference = crate::ids::TaskReference {
+        let reference = TaskReference {
             pointer: node.pointer.clone(),
             iteration: Vec::new(),
         };
-        let task = self.execution.tasks.get(&reference)?;
+        let task = self.execution.this_round(&reference)?;
         (task.status == TaskStatus::Completed).then(|| task.output.as_ref().map(text))?
     }
 
@@ -61,11 +68,37 @@ impl TaskScope<'_> {
             | Kind::Switch(_)
             | Kind::Set(_)
             | Kind::Raise(_)
-            | Kind::Invoke(_) => &[],
+            | Kind::Invoke(_)
+            | Kind::Fork(_)
+            | Kind::Try(_)
+            | Kind::Wait(_) => &[],
         };
         let ids = std::iter::once("input").chain(steps.iter().map(|step| &*step.id));
         let fields = ids.filter_map(|id| Some((id, self.step_output(id)?)));
         Json::of(&Fields(fields.collect()))
+    }
+}
+
+impl TaskScope<'_> {
+    /// The error that the innermost handler around this place has caught under this name.
+    fn caught(&self, name: &str) -> Option<Json> {
+        if let Some((variable, error)) = self.error
+            && variable == name
+        {
+            return Some(error.clone());
+        }
+        let handlers = self.execution.around(self.within).filter(|(_, task)| {
+            let container = task.container.as_ref();
+            container.is_some_and(|container| container.kind == Flow::Handler)
+        });
+        let mut errors = handlers.filter_map(|(reference, task)| {
+            let node = self.plan.node(self.plan.find(&reference.pointer)?);
+            let Kind::Try(attempt) = &node.kind else {
+                return None;
+            };
+            (*attempt.catch.variable == *name).then_some(task.error.as_ref())?
+        });
+        errors.next().map(Json::of)
     }
 }
 
@@ -103,7 +136,7 @@ impl Scope for TaskScope<'_> {
     fn variable(&self, name: &str) -> Option<Json> {
         let execution = self.execution;
         match name {
-            "context" => Some(text(&execution.context)),
+            "context" => Some(text(self.context)),
             "input" => self.input.clone(),
             "output" => self.output.clone(),
             "task" => self.node.map(|node| {
@@ -129,7 +162,7 @@ impl Scope for TaskScope<'_> {
                 "version": env!("CARGO_PKG_VERSION"),
                 "metadata": {},
             }))),
-            _ => None,
+            _ => self.caught(name),
         }
     }
 }

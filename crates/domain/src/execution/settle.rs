@@ -5,7 +5,10 @@
 use super::{
     Container, Content, Event, Execution, Status, Task, TaskStatus, Unsettled,
     activate::{Activation, expression_problem},
+    catch::caught,
+    fork::Forked,
     scope::{Dot, Fields, TaskScope, text},
+    task::Flow,
 };
 use crate::{
     error::Problem,
@@ -23,10 +26,14 @@ const EVENTS_PER_ACTIVATION_MAX: usize = 2;
 
 /// A portion of what follows; empty when nothing (more) does.
 pub(crate) fn settle(execution: &Execution, plan: &Plan, item: &Unsettled) -> Vec<Event> {
+    if execution.is_stopping && *item != Unsettled::Stopping {
+        return Vec::new();
+    }
     match (execution.status, item) {
+        (Status::Completed | Status::Faulted | Status::Cancelled, _) => Vec::new(),
+        (_, Unsettled::Stopping) => close(execution, || Event::ExecutionCancelled),
         (Status::Pending, Unsettled::Requested) => vec![started(execution, plan)],
-        (Status::Completed | Status::Faulted | Status::Cancelled, _)
-        | (_, Unsettled::Requested) => Vec::new(),
+        (_, Unsettled::Requested) => Vec::new(),
         (_, Unsettled::Entered(task)) => entered(execution, plan, task.as_ref()),
         (_, Unsettled::Ended(task)) => ended(execution, plan, task),
     }
@@ -55,14 +62,17 @@ fn entered(execution: &Execution, plan: &Plan, task: Option<&TaskReference>) -> 
     let Some((node, container)) = open_container(execution, plan, task) else {
         return Vec::new();
     };
-    if container.closing {
+    if container.closing || container.winner.is_some() {
         return Vec::new();
     }
-    match &node.kind {
-        Kind::Sequence(tasks) if container.position.is_none() => match tasks.first() {
+    if let Some(tasks) = sequence_of(node, container) {
+        return match tasks.first() {
+            _ if container.position.is_some() => Vec::new(),
             Some(first) => begin(execution, plan, *first, task, &container.flow),
             None => finish(execution, plan, task, node, &container.flow),
-        },
+        };
+    }
+    match &node.kind {
         Kind::Graph(graph) => {
             let roots = graph
                 .steps
@@ -72,15 +82,35 @@ fn entered(execution: &Execution, plan: &Plan, task: Option<&TaskReference>) -> 
             if graph.steps.is_empty() {
                 graph_end(execution, plan, task, node, graph)
             } else {
+                let raw = Content::WorkflowInput;
                 portion(roots, |step, ahead| {
-                    begin_step(execution, plan, step, task, ahead)
+                    begin_beside(execution, plan, step, task, &raw, ahead)
                 })
             }
         }
-        Kind::Sequence(_) | Kind::Switch(_) | Kind::Set(_) | Kind::Raise(_) | Kind::Invoke(_) => {
-            Vec::new()
-        }
+        Kind::Fork(fork) => portion(fork.branches.iter(), |branch, ahead| {
+            begin_beside(execution, plan, *branch, task, &branch_input(task), ahead)
+        }),
+        Kind::Sequence(_)
+        | Kind::Try(_)
+        | Kind::Switch(_)
+        | Kind::Set(_)
+        | Kind::Raise(_)
+        | Kind::Invoke(_)
+        | Kind::Wait(_) => Vec::new(),
     }
+}
+
+/// What each branch of a fork is given: the fork's own input.
+fn branch_input(fork: Option<&TaskReference>) -> Content {
+    fork.map_or(Content::WorkflowInput, |fork| {
+        Content::InputOf(fork.clone())
+    })
+}
+
+/// The tasks of a container that run one after the other, where it is one of those.
+fn sequence_of<'a>(node: &'a Node, container: &Container) -> Option<&'a [NodeId]> {
+    node.kind.sequence(container.kind == Flow::Handler)
 }
 
 fn ended(execution: &Execution, plan: &Plan, reference: &TaskReference) -> Vec<Event> {
@@ -91,12 +121,30 @@ fn ended(execution: &Execution, plan: &Plan, reference: &TaskReference) -> Vec<E
     let Some((parent, container)) = open_container(execution, plan, within) else {
         return Vec::new();
     };
+    if !execution.is_of_this_round(task) {
+        return Vec::new();
+    }
+    if let (Kind::Fork(fork), Some(within)) = (&parent.kind, within) {
+        let forked = Forked {
+            execution,
+            plan,
+            node: parent,
+            fork,
+            reference: within,
+        };
+        return forked.branch_ended(reference, task);
+    }
     match task.status {
         TaskStatus::Completed | TaskStatus::Skipped => {}
         TaskStatus::Faulted => {
             let error = first_error(execution, plan, parent, within)
                 .unwrap_or_else(|| unknown_error(reference));
-            return fault(execution, plan, within, parent, error);
+            return match (&parent.kind, within) {
+                (Kind::Try(_), Some(within)) if container.kind != Flow::Handler => {
+                    failed_try(execution, plan, within, error)
+                }
+                _ => fault(execution, plan, within, parent, error),
+            };
         }
         // Whoever cancelled it draws the consequences.
         TaskStatus::Cancelled
@@ -108,14 +156,17 @@ fn ended(execution: &Execution, plan: &Plan, reference: &TaskReference) -> Vec<E
     if container.closing {
         return Vec::new();
     }
-    match &parent.kind {
-        Kind::Sequence(tasks) if container.position.as_ref() == Some(reference) => {
-            match follow(execution, plan, node, task, tasks) {
-                Next::Task(next) => begin(execution, plan, next, within, &container.flow),
-                // The end of the execution is passed on from level to level: see `follow`.
-                Next::Leave | Next::End => finish(execution, plan, within, parent, &container.flow),
-            }
+    if let Some(tasks) = sequence_of(parent, container) {
+        if container.position.as_ref() != Some(reference) {
+            return Vec::new();
         }
+        return match follow(execution, plan, node, task, tasks) {
+            Next::Task(next) => begin(execution, plan, next, within, &container.flow),
+            // The end of the execution is passed on from level to level: see `follow`.
+            Next::Leave | Next::End => finish(execution, plan, within, parent, &container.flow),
+        };
+    }
+    match &parent.kind {
         Kind::Graph(graph) => {
             let place = graph
                 .steps
@@ -130,10 +181,40 @@ fn ended(execution: &Execution, plan: &Plan, reference: &TaskReference) -> Vec<E
                 })
             }
         }
-        Kind::Sequence(_) | Kind::Switch(_) | Kind::Set(_) | Kind::Raise(_) | Kind::Invoke(_) => {
-            Vec::new()
-        }
+        Kind::Sequence(_)
+        | Kind::Try(_)
+        | Kind::Fork(_)
+        | Kind::Switch(_)
+        | Kind::Set(_)
+        | Kind::Raise(_)
+        | Kind::Invoke(_)
+        | Kind::Wait(_) => Vec::new(),
     }
+}
+
+/// What follows from an error in the tasks of a `try`; nothing where that was drawn already and it waits for its next
+/// attempt.
+fn failed_try(
+    execution: &Execution,
+    plan: &Plan,
+    reference: &TaskReference,
+    error: Problem,
+) -> Vec<Event> {
+    let waits = |task: &Task| task.status == TaskStatus::Waiting;
+    if execution.tasks.get(reference).is_some_and(waits) {
+        return Vec::new();
+    }
+    let below = below_cancelled(execution, reference);
+    if !below.is_empty() {
+        return below;
+    }
+    vec![caught(
+        execution,
+        plan,
+        reference,
+        error,
+        execution.changed_at,
+    )]
 }
 
 enum Next {
@@ -151,15 +232,7 @@ fn follow(
     task: &Task,
     siblings: &[NodeId],
 ) -> Next {
-    let inner = || {
-        let last = task.container.as_ref()?.position.as_ref()?;
-        let (last_node, last) = find(execution, plan, last)?;
-        let Kind::Sequence(below) = &node.kind else {
-            return None;
-        };
-        Some(follow(execution, plan, last_node, last, below))
-    };
-    if task.status == TaskStatus::Completed && matches!(inner(), Some(Next::End)) {
+    if task.status == TaskStatus::Completed && ends_inside(execution, plan, node, task) {
         return Next::End;
     }
     let directive = match (&node.kind, task.status, &task.branch) {
@@ -184,6 +257,43 @@ fn follow(
     }
 }
 
+/// Whether what runs in this container has ended the execution.
+fn ends_inside(execution: &Execution, plan: &Plan, node: &Node, task: &Task) -> bool {
+    let Some(container) = &task.container else {
+        return false;
+    };
+    if let Some(below) = sequence_of(node, container) {
+        let last = container.position.as_ref();
+        let last = last.and_then(|last| find(execution, plan, last));
+        return last.is_some_and(|(node, task)| {
+            matches!(follow(execution, plan, node, task, below), Next::End)
+        });
+    }
+    let Kind::Fork(fork) = &node.kind else {
+        return false;
+    };
+    let branches = fork.branches.iter().filter_map(|branch| {
+        let pointer = plan.node(*branch).pointer.clone();
+        let iteration = container.position.as_ref()?.iteration.clone();
+        let reference = TaskReference { pointer, iteration };
+        find(execution, plan, &reference).filter(|(_, task)| task.round == container.round)
+    });
+    branches
+        .into_iter()
+        .any(|(node, task)| sends_to_the_end(execution, plan, node, task))
+}
+
+/// Whether a completed task has ended the execution, by its own `then` or by what ran in it.
+pub(crate) fn sends_to_the_end(
+    execution: &Execution,
+    plan: &Plan,
+    node: &Node,
+    task: &Task,
+) -> bool {
+    task.status == TaskStatus::Completed
+        && matches!(follow(execution, plan, node, task, &[]), Next::End)
+}
+
 fn begin(
     execution: &Execution,
     plan: &Plan,
@@ -194,20 +304,21 @@ fn begin(
     Activation::new(execution, plan, plan.node(node), within.cloned()).begin(raw)
 }
 
-/// Begins a step of a graph, unless it has begun.
-fn begin_step(
+/// Begins a step of a graph or a branch of a fork, unless it has begun.
+fn begin_beside(
     execution: &Execution,
     plan: &Plan,
     node: NodeId,
     within: Option<&TaskReference>,
+    raw: &Content,
     ahead: u32,
 ) -> Vec<Event> {
     let activation =
         Activation::new(execution, plan, plan.node(node), within.cloned()).behind(ahead);
-    if execution.tasks.contains_key(&activation.task) {
+    if execution.this_round(&activation.task).is_some() {
         return Vec::new();
     }
-    activation.begin(&Content::WorkflowInput)
+    activation.begin(raw)
 }
 
 /// Begins or skips a step whose needs have all ended.
@@ -226,7 +337,7 @@ fn step_due(
             pointer: plan.node(node).pointer.clone(),
             iteration: iteration.clone(),
         };
-        execution.tasks.get(&reference).map(|task| task.status)
+        execution.this_round(&reference).map(|task| task.status)
     };
     let needs = || {
         step.needs
@@ -244,7 +355,8 @@ fn step_due(
         Join::Any => needs().any(completed),
     };
     if runs {
-        return begin_step(execution, plan, step.node, within, ahead);
+        let raw = Content::WorkflowInput;
+        return begin_beside(execution, plan, step.node, within, &raw, ahead);
     }
     let task = TaskReference {
         pointer: plan.node(step.node).pointer.clone(),
@@ -267,6 +379,9 @@ fn graph_end(
         execution,
         plan,
         node: within.map(|_| node),
+        within,
+        context: execution.context_within(within),
+        error: None,
         dot: Dot::Graph(node),
         input: Some(text(&execution.input)),
         output: None,
@@ -320,7 +435,7 @@ fn finish(
 }
 
 /// Ends a container with an error: the outermost ends the execution.
-fn fault(
+pub(crate) fn fault(
     execution: &Execution,
     plan: &Plan,
     task: Option<&TaskReference>,
@@ -333,7 +448,7 @@ fn fault(
     let Some(state) = execution.tasks.get(reference) else {
         return Vec::new();
     };
-    let below = cancel(execution, |task| is_below(execution, task, reference));
+    let below = below_cancelled(execution, reference);
     if !below.is_empty() {
         return below;
     }
@@ -370,8 +485,13 @@ pub(crate) fn cancel(execution: &Execution, matches: impl Fn(&Task) -> bool) -> 
         .collect()
 }
 
+/// A portion of what is under way in this container, cancelled.
+pub(crate) fn below_cancelled(execution: &Execution, container: &TaskReference) -> Vec<Event> {
+    cancel(execution, |task| is_below(execution, task, container))
+}
+
 /// Whether a task stands in this container, at any depth.
-pub(crate) fn is_below(execution: &Execution, task: &Task, container: &TaskReference) -> bool {
+fn is_below(execution: &Execution, task: &Task, container: &TaskReference) -> bool {
     let parents = std::iter::successors(task.within.as_ref(), |parent| {
         execution.tasks.get(*parent)?.within.as_ref()
     });
@@ -400,6 +520,9 @@ fn workflow_scope<'a>(execution: &'a Execution, plan: &'a Plan, dot: &Value) -> 
         execution,
         plan,
         node: None,
+        within: None,
+        context: &execution.context,
+        error: None,
         dot: Dot::Value(text(dot)),
         input: Some(text(&execution.input)),
         output: None,
@@ -466,15 +589,21 @@ fn first_error(
 ) -> Option<Problem> {
     let iteration = within.map_or_else(Vec::new, |within| within.iteration.clone());
     let task = |id: &NodeId| {
-        execution.tasks.get(&TaskReference {
+        execution.this_round(&TaskReference {
             pointer: plan.node(*id).pointer.clone(),
             iteration: iteration.clone(),
         })
     };
     let children: Vec<NodeId> = match &node.kind {
         Kind::Sequence(tasks) => tasks.clone(),
+        Kind::Try(attempt) => [&attempt.tasks[..], &attempt.catch.tasks[..]].concat(),
         Kind::Graph(graph) => graph.steps.iter().map(|step| step.node).collect(),
-        Kind::Switch(_) | Kind::Set(_) | Kind::Raise(_) | Kind::Invoke(_) => Vec::new(),
+        Kind::Fork(_)
+        | Kind::Switch(_)
+        | Kind::Set(_)
+        | Kind::Raise(_)
+        | Kind::Invoke(_)
+        | Kind::Wait(_) => Vec::new(),
     };
     let faulted = children
         .iter()

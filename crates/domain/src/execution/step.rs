@@ -1,7 +1,7 @@
 //! One step of an execution: a command decided, its events folded, their consequences drawn, all within bounds.
 
 use super::{
-    Command, Content, Event, Execution, Rejection, decide,
+    Command, Content, Event, Execution, Rejection, Status, decide,
     settle::{EVENTS_PER_PORTION_MAX, settle},
 };
 use crate::{
@@ -49,6 +49,12 @@ pub fn step(
 impl Stepped {
     fn draw_consequences(&mut self, execution: &mut Execution, plan: &Plan, at: Timestamp) {
         while self.has_room() {
+            if execution.is_paused() {
+                if execution.status == Status::Suspending && !execution.is_attempted() {
+                    self.apply(execution, vec![Event::ExecutionSuspended], at);
+                }
+                return;
+            }
             let Some(item) = execution.unsettled.front().cloned() else {
                 return;
             };

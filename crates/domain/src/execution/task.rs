@@ -65,15 +65,24 @@ pub struct Task {
     /// Where it holds tasks of its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub container: Option<Container>,
+    /// Of a branch: `$context` as it has exported it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) context: Option<Value>,
+    /// The round of its container that it was activated in.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub(crate) round: u32,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) timeout: Option<DurationMs>,
+    /// Of a `try`: how long each attempt may take.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) attempt_timeout: Option<DurationMs>,
     pub(crate) start_within: DurationMs,
     /// The event that made the current attempt ready, while it is not ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) ready: Option<Sequence>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) deadline: Option<Timestamp>,
-    /// The one timer of the current attempt: to be picked up, or to be retried.
+    /// The one timer of the current attempt: to be picked up, to be retried, to have waited, or, of a `try`, to be done.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) attempt_deadline: Option<Timestamp>,
     /// What attempts before the current one brought: tells a late repeat from a contradiction.
@@ -81,7 +90,16 @@ pub struct Task {
     pub(crate) earlier: VecDeque<(Attempt, Digest)>,
 }
 
-/// A sequence or graph that is under way.
+/// Whether a counter need not be written.
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde passes a reference"
+)]
+fn is_zero(count: &u32) -> bool {
+    *count == 0
+}
+
+/// A sequence, graph, fork or try that is under way.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Container {
     /// The task of a sequence that was activated last.
@@ -102,6 +120,40 @@ pub struct Container {
     /// Whether a task in it faulted or was cancelled: what is under way ends, nothing further begins.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub closing: bool,
+    /// How often it was entered before, and how often its tasks began again: tells its tasks of now from earlier ones.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub(crate) round: u32,
+    /// What runs in it.
+    #[serde(default, skip_serializing_if = "Flow::is_together")]
+    pub(crate) kind: Flow,
+    /// Of a race: the branch that completed first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub winner: Option<TaskReference>,
+}
+
+/// How the tasks of a container belong together.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Flow {
+    /// They share `$context`.
+    #[default]
+    Together,
+    /// Branches of a fork, each with its own.
+    Branches,
+    /// The same, of which the first to complete wins.
+    Race,
+    /// The handler of a `try` that has caught an error.
+    Handler,
+}
+
+impl Flow {
+    #[expect(
+        clippy::trivially_copy_pass_by_ref,
+        reason = "serde passes a reference"
+    )]
+    fn is_together(&self) -> bool {
+        *self == Self::Together
+    }
 }
 
 impl Default for Container {
@@ -121,7 +173,24 @@ impl Container {
             max_parallel: None,
             held: VecDeque::new(),
             closing: false,
+            round: 0,
+            kind: Flow::Together,
+            winner: None,
         }
+    }
+
+    /// The same container, its tasks to begin from the first.
+    pub(crate) fn again(&self, flow: Content, kind: Flow) -> Self {
+        Self {
+            round: self.round + 1,
+            kind,
+            ..Self::holding(flow)
+        }
+    }
+
+    /// Whether its tasks are branches of a fork.
+    pub(crate) fn is_fork(&self) -> bool {
+        matches!(self.kind, Flow::Branches | Flow::Race)
     }
 
     /// The value it holds itself, if any.
@@ -168,7 +237,10 @@ impl Task {
             failed_attempt: None,
             branch: None,
             container: None,
+            context: None,
+            round: 0,
             timeout: None,
+            attempt_timeout: None,
             start_within: DurationMs(0),
             ready: None,
             deadline: None,
@@ -230,6 +302,7 @@ impl Task {
         let work = self.work.as_ref().and_then(Work::value);
         std::iter::once(&self.input)
             .chain(&self.output)
+            .chain(&self.context)
             .chain(work)
             .chain(flow)
     }
@@ -239,6 +312,7 @@ impl Task {
         let work = self.work.as_mut().and_then(Work::value_mut);
         std::iter::once(&mut self.input)
             .chain(&mut self.output)
+            .chain(&mut self.context)
             .chain(work)
             .chain(flow)
     }
