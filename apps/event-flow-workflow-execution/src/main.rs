@@ -53,6 +53,7 @@ async fn run(config: &Config, started: Instant) -> anyhow::Result<()> {
 
     let api = Api {
         executions: engine.clone(),
+        controls: engine.clone(),
         workflows: engine.definitions(),
         tasks: engine.clone(),
         system: Arc::new(Node::new(engine.clone(), metrics)),

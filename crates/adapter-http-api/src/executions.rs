@@ -210,6 +210,6 @@ pub(crate) async fn all_events(State(shared): State<Shared>) -> Result<Response,
 }
 
 /// An id that is no id names nothing.
-fn execution(id: &str) -> Result<ExecutionId, Trouble> {
+pub(crate) fn execution(id: &str) -> Result<ExecutionId, Trouble> {
     ExecutionId::parse(id).map_err(|error| Trouble::not_found(error.to_string()))
 }

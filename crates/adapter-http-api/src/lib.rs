@@ -13,6 +13,7 @@
 //! ```
 
 mod body;
+mod controls;
 mod document;
 mod executions;
 mod header;

@@ -9,7 +9,7 @@ use utoipa::{
 };
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use crate::{executions, operations, state::Shared, tasks, workflows};
+use crate::{controls, executions, operations, state::Shared, tasks, workflows};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -40,6 +40,10 @@ pub(crate) fn routes() -> (axum::Router<Shared>, Document) {
         .routes(routes!(executions::history))
         .routes(routes!(executions::events))
         .routes(routes!(executions::all_events))
+        .routes(routes!(controls::pause))
+        .routes(routes!(controls::resume))
+        .routes(routes!(controls::stop))
+        .routes(routes!(controls::explain))
         .routes(routes!(tasks::lease))
         .routes(routes!(tasks::complete))
         .routes(routes!(tasks::fail))

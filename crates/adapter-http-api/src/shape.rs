@@ -11,7 +11,7 @@ use eventflow_ports::{
     },
 };
 use eventflow_wire::v1::{
-    Fault, LEASE_TASKS_MAX, Problem, WAIT_SECONDS_MAX, accept,
+    Fault, LEASE_TASKS_MAX, Problem, Time, WAIT_SECONDS_MAX, accept, controls,
     events::{CloudEvent, Lifecycle},
     executions::{
         ExecutionView, HistoryAnswer, HistoryEvent, ListAnswer, Progress, StartBody, Summary,
@@ -263,6 +263,32 @@ pub fn view(view: inbound::ExecutionView) -> ExecutionView {
         estimated_completion: view.estimated_completion.map(Into::into),
         progress: progress(view.progress),
         tasks: view.tasks.into_iter().map(task).collect(),
+    }
+}
+
+pub(crate) fn explanation(explanation: inbound::Explanation) -> controls::Explanation {
+    controls::Explanation {
+        execution_id: explanation.execution,
+        status: explanation.status,
+        summary: explanation.summary,
+        waits_for: explanation.waits.into_iter().map(wait).collect(),
+        more: explanation.more,
+    }
+}
+
+fn wait(wait: inbound::Wait) -> controls::WaitsFor {
+    let (task, iteration) = wait.task.map(|task| (task.pointer, task.iteration)).unzip();
+    controls::WaitsFor {
+        cause: wait.cause.as_str().to_owned(),
+        task,
+        iteration: iteration.unwrap_or_default(),
+        attempt: wait.attempt,
+        since: Time(wait.since),
+        held_by: wait.held_by,
+        held_until: wait.held_until.map(Time),
+        due: wait.due.map(Time),
+        detail: wait.detail,
+        next: wait.next,
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use eventflow_domain::Tenant;
-use eventflow_ports::inbound::{Executions, Refusal, System, Tasks, Workflows};
+use eventflow_ports::inbound::{Controls, Executions, Refusal, System, Tasks, Workflows};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::trouble::Trouble;
@@ -22,6 +22,8 @@ const PLACES_RETRY_AFTER: std::time::Duration = std::time::Duration::from_secs(1
 pub struct Api {
     /// Starting, watching and reading executions.
     pub executions: Arc<dyn Executions>,
+    /// Steering them.
+    pub controls: Arc<dyn Controls>,
     /// Registering and reading definitions.
     pub workflows: Arc<dyn Workflows>,
     /// Leasing attempts and bringing their results.
@@ -57,6 +59,10 @@ impl Shared {
 
     pub(crate) fn executions(&self) -> &dyn Executions {
         &*self.0.api.executions
+    }
+
+    pub(crate) fn controls(&self) -> &dyn Controls {
+        &*self.0.api.controls
     }
 
     pub(crate) fn workflows(&self) -> &dyn Workflows {

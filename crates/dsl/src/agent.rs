@@ -7,12 +7,13 @@ use crate::{
     fault::Faults,
     property,
     site::Site,
+    template,
 };
 
 /// `capability`: the queue the task goes to.
 pub(crate) fn capability(site: &Site<'_>, faults: &mut Faults) -> Option<Capability> {
     let given = property::text(site, faults)?;
-    if given.trim_start().starts_with("${") {
+    if template::is_expression(given) {
         faults.not_yet(site, "a capability computed by an expression");
         return None;
     }

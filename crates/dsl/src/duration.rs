@@ -1,17 +1,29 @@
 //! Durations at their place in a document.
 
-use eventflow_domain::DurationMs;
-pub(crate) use eventflow_domain::duration::Spelling;
-use eventflow_domain::duration::{DURATION_MAX, OBJECT, parse};
+pub(crate) use eventflow_domain::duration::{DURATION_MAX, Spelling};
+use eventflow_domain::{
+    DurationMs,
+    duration::{OBJECT, parse},
+    plan::Span,
+};
 
-use crate::{fault::Faults, property, site::Site};
+use crate::{fault::Faults, property, site::Site, template, variables::Variables};
+
+/// A duration, or an expression that gives one.
+pub(crate) fn span(site: &Site<'_>, variables: &Variables, faults: &mut Faults) -> Option<Span> {
+    if site.value.as_str().is_some_and(template::is_expression) {
+        return template::expression(site, variables, faults).map(Span::Computed);
+    }
+    read(site, Spelling::Standard, faults).map(Span::Fixed)
+}
 
 /// A duration that may be zero.
 pub(crate) fn read(site: &Site<'_>, spelling: Spelling, faults: &mut Faults) -> Option<DurationMs> {
     let duration = match site.value {
-        serde_json::Value::String(text) if text.trim_start().starts_with("${") => {
-            Err("a duration computed by an expression is not executed yet: write it out".to_owned())
-        }
+        serde_json::Value::String(text) if template::is_expression(text) => Err(
+            "a duration computed by an expression is not executed yet, but for `wait`: write it out"
+                .to_owned(),
+        ),
         serde_json::Value::String(text) => parse(text, spelling),
         serde_json::Value::Object(_) => return object(site, faults),
         _ => Err(

@@ -40,6 +40,10 @@ impl Faults {
             pointer: site.pointer() + pointer,
             detail: detail.into(),
         };
+        // What has a name is compiled at each place that names it.
+        if self.list.contains(&fault) {
+            return;
+        }
         self.bytes += fault.pointer.len() + fault.detail.len();
         self.list.push(fault);
     }
@@ -139,8 +143,8 @@ mod tests {
     fn faults_are_bounded_and_the_rest_is_counted() {
         let document = serde_json::Value::Null;
         let mut faults = Faults::default();
-        for _ in 0..FAULTS_MAX + 5 {
-            faults.at(&Site::root(&document), "wrong");
+        for number in 0..FAULTS_MAX + 5 {
+            faults.at(&Site::root(&document), format!("wrong {number}"));
         }
         let list = faults.into_list();
         assert_eq!(list.len(), FAULTS_MAX + 1);
@@ -148,6 +152,16 @@ mod tests {
             list[FAULTS_MAX].detail,
             "and 5 more faults, which are not named"
         );
+    }
+
+    #[test]
+    fn a_fault_is_named_once() {
+        let document = serde_json::Value::Null;
+        let mut faults = Faults::default();
+        for detail in ["wrong", "worse", "wrong"] {
+            faults.at(&Site::root(&document), detail);
+        }
+        assert_eq!(faults.into_list().len(), 2);
     }
 
     #[test]

@@ -31,6 +31,7 @@ mod retry;
 mod site;
 mod template;
 pub mod text;
+mod variables;
 
 use eventflow_domain::{Digest, Json, error::Fault, plan::Plan};
 use serde_json::Value;

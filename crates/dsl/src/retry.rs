@@ -1,10 +1,12 @@
 //! Retry policies: the standard's and the flat one of DAG steps.
 //!
-//! A policy is what it says. What it leaves out is the plainest: no growth, no jitter; only the number of retries and
-//! the first delay are the engine's defaults.
+//! A policy is what it says. What it leaves out is the plainest: no growth, no jitter. Only the first delay and, where
+//! nothing limits how often or how long is retried (the standard knows no default), the number of retries are the
+//! engine's defaults.
 
 use eventflow_domain::{
     DurationMs,
+    plan::Retrying,
     retry::{Backoff, Jitter, RetryPolicy},
 };
 use serde_json::Value;
@@ -14,6 +16,8 @@ use crate::{
     fault::Faults,
     property,
     site::Site,
+    template,
+    variables::Variables,
 };
 
 /// Retries of one task; more is a loop and should be written as one.
@@ -21,37 +25,70 @@ pub(crate) const RETRIES_MAX: u32 = 10_000;
 
 const BACKOFFS: [&str; 3] = ["constant", "linear", "exponential"];
 
-/// `{delay, backoff, limit: {attempt: {count}}, jitter: {from, to}}`
-pub(crate) fn standard(site: &Site<'_>, faults: &mut Faults) -> Option<RetryPolicy> {
-    if site.value.is_string() {
-        faults.not_yet(site, "a retry policy by name");
-        return None;
+/// The standard's policy, as a `catch` has it: `{when, exceptWhen, delay, backoff, limit, jitter}`.
+pub(crate) fn of_catch(
+    site: &Site<'_>,
+    variables: &Variables,
+    faults: &mut Faults,
+) -> Option<Retrying> {
+    let (policy, limits) = standard(site, faults)?;
+    let mut condition = |name| {
+        let condition = site.get(name)?;
+        template::expression(&condition, variables, faults)
+    };
+    Some(Retrying {
+        when: condition("when"),
+        except_when: condition("exceptWhen"),
+        policy,
+        attempt_timeout: limits.attempt,
+        within: limits.within,
+    })
+}
+
+/// The standard's policy for the attempts of one task, which no error's name and no time for all of them belong to.
+pub(crate) fn of_task(site: &Site<'_>, faults: &mut Faults) -> Option<RetryPolicy> {
+    let (policy, _) = standard(site, faults)?;
+    let limit = site.get("limit");
+    let attempt = limit.as_ref().and_then(|limit| limit.get("attempt"));
+    let of_catch = [
+        site.get("when"),
+        site.get("exceptWhen"),
+        limit.as_ref().and_then(|limit| limit.get("duration")),
+        attempt.as_ref().and_then(|attempt| attempt.get("duration")),
+    ];
+    for place in of_catch.iter().flatten() {
+        faults.at(
+            place,
+            "is executed in `catch.retry` only: remove it, or put the task into a `try`",
+        );
     }
+    Some(policy)
+}
+
+/// How often and how soon, and what else is limited.
+fn standard(site: &Site<'_>, faults: &mut Faults) -> Option<(RetryPolicy, Limits)> {
     if !property::object(site, faults) {
         return None;
     }
-    let executed = ["delay", "backoff", "limit", "jitter"];
-    property::check(site, &executed, &["when", "exceptWhen"], faults);
+    let executed = ["when", "exceptWhen", "delay", "backoff", "limit", "jitter"];
+    property::check(site, &executed, &[], faults);
     let delay = site.get("delay");
     let delay = delay.and_then(|site| duration::read(&site, Spelling::Standard, faults));
     let backoff = site
         .get("backoff")
         .and_then(|site| standard_backoff(&site, faults));
-    let retries = site
-        .get("limit")
-        .and_then(|site| standard_limit(&site, faults));
+    let limits = site.get("limit").and_then(|site| limits(&site, faults));
+    let limits = limits.unwrap_or_default();
     let jitter = site.get("jitter");
     let jitter = jitter.and_then(|site| jitter_range(&site, Spelling::Standard, faults));
-    Some(
-        Said {
-            retries,
-            delay,
-            backoff,
-            delay_max: None,
-            jitter,
-        }
-        .policy(),
-    )
+    let said = Said {
+        retries: limits.retries(),
+        delay,
+        backoff,
+        delay_max: None,
+        jitter,
+    };
+    Some((said.policy(), limits))
 }
 
 /// `{limit, delay, backoff, maxDelay, jitter}` (INTERFACES section 7)
@@ -146,17 +183,48 @@ fn backoff_of(name: &str) -> Backoff {
     }
 }
 
-fn standard_limit(site: &Site<'_>, faults: &mut Faults) -> Option<u32> {
+/// `{attempt: {count, duration}, duration}`
+#[derive(Default)]
+struct Limits {
+    /// Attempts after the first.
+    count: Option<u32>,
+    /// Of each attempt.
+    attempt: Option<DurationMs>,
+    /// Of all attempts.
+    within: Option<DurationMs>,
+}
+
+impl Limits {
+    /// Who limits the time for all attempts does not mean to limit their number.
+    fn retries(&self) -> Option<u32> {
+        self.count.or(self.within.and(Some(RETRIES_MAX)))
+    }
+}
+
+fn limits(site: &Site<'_>, faults: &mut Faults) -> Option<Limits> {
     if !property::object(site, faults) {
         return None;
     }
-    property::check(site, &["attempt"], &["duration"], faults);
-    let attempt = site.get("attempt")?;
+    property::check(site, &["attempt", "duration"], &[], faults);
+    let within = site.get("duration");
+    let within = within.and_then(|site| duration::positive(&site, Spelling::Standard, faults));
+    let limits = Limits {
+        within,
+        ..Limits::default()
+    };
+    let Some(attempt) = site.get("attempt") else {
+        return Some(limits);
+    };
     if !property::object(&attempt, faults) {
         return None;
     }
-    property::check(&attempt, &["count"], &["duration"], faults);
-    count(&attempt.get("count")?, faults)
+    property::check(&attempt, &["count", "duration"], &[], faults);
+    let longest = attempt.get("duration");
+    Some(Limits {
+        count: attempt.get("count").and_then(|site| count(&site, faults)),
+        attempt: longest.and_then(|site| duration::positive(&site, Spelling::Standard, faults)),
+        ..limits
+    })
 }
 
 fn jitter_range(site: &Site<'_>, spelling: Spelling, faults: &mut Faults) -> Option<Jitter> {

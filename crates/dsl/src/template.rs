@@ -3,10 +3,10 @@
 use eventflow_domain::expression::{Expression, Template, TextPart};
 use serde_json::Value;
 
-use crate::{fault::Faults, property, site::Site};
+use crate::{fault::Faults, property, site::Site, variables::Variables};
 
 /// The properties whose strings are expressions even without `${…}`.
-const BARE: [&str; 5] = ["if", "when", "condition", "from", "as"];
+const BARE: [&str; 6] = ["if", "when", "exceptWhen", "condition", "from", "as"];
 
 /// How a language writes values that are computed: jq in OWS, references in DAG documents.
 pub(crate) trait Values {
@@ -33,19 +33,32 @@ pub(crate) fn count(value: &Value) -> usize {
     }
 }
 
+/// Whether a text is meant as an expression wherever it stands.
+pub(crate) fn is_expression(text: &str) -> bool {
+    text.trim_start().starts_with("${")
+}
+
 /// A jq expression, bare or in `${…}`.
-pub(crate) fn expression(site: &Site<'_>, faults: &mut Faults) -> Option<Expression> {
+pub(crate) fn expression(
+    site: &Site<'_>,
+    variables: &Variables,
+    faults: &mut Faults,
+) -> Option<Expression> {
     let text = property::text(site, faults)?;
-    Expression::compile(bare(text))
+    Expression::compile_with(bare(text), &variables.names())
         .map_err(|fault| faults.at(site, fault.to_string()))
         .ok()
 }
 
 /// `input.from`, `output.as`, `export.as`, `set`: a string is an expression, an object holds some.
-pub(crate) fn transformation(site: &Site<'_>, faults: &mut Faults) -> Option<Template> {
+pub(crate) fn transformation(
+    site: &Site<'_>,
+    variables: &Variables,
+    faults: &mut Faults,
+) -> Option<Template> {
     match site.value {
-        Value::String(_) => expression(site, faults).map(Template::Expression),
-        Value::Object(_) => strict(site, faults),
+        Value::String(_) => expression(site, variables, faults).map(Template::Expression),
+        Value::Object(_) => strict(site, variables, faults),
         other => {
             faults.at(
                 site,
@@ -60,8 +73,12 @@ pub(crate) fn transformation(site: &Site<'_>, faults: &mut Faults) -> Option<Tem
 }
 
 /// Any value in which the strings `${…}` are expressions.
-pub(crate) fn strict(site: &Site<'_>, faults: &mut Faults) -> Option<Template> {
-    Template::strict(site.value)
+pub(crate) fn strict(
+    site: &Site<'_>,
+    variables: &Variables,
+    faults: &mut Faults,
+) -> Option<Template> {
+    Template::strict_with(site.value, &variables.names())
         .map_err(|list| {
             for (pointer, fault) in list {
                 faults.below(site, &pointer, fault.to_string());
@@ -71,9 +88,13 @@ pub(crate) fn strict(site: &Site<'_>, faults: &mut Faults) -> Option<Template> {
 }
 
 /// A string, or an expression in `${…}` that yields one.
-pub(crate) fn strict_text(site: &Site<'_>, faults: &mut Faults) -> Option<Template> {
+pub(crate) fn strict_text(
+    site: &Site<'_>,
+    variables: &Variables,
+    faults: &mut Faults,
+) -> Option<Template> {
     property::text(site, faults)?;
-    strict(site, faults)
+    strict(site, variables, faults)
 }
 
 /// Whether a URL may come of this: what it is known to begin with is `http://` or `https://`.

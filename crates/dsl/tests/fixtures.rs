@@ -27,7 +27,7 @@ fn fixtures() -> Vec<(String, String)> {
 #[test]
 fn every_fixture_compiles_to_its_plan() {
     let fixtures = fixtures();
-    assert!(fixtures.len() >= 6, "{} fixtures", fixtures.len());
+    assert!(fixtures.len() >= 10, "{} fixtures", fixtures.len());
     for (name, text) in fixtures {
         insta::assert_snapshot!(name.clone(), support::outline(&support::plan(&text)), &name);
     }

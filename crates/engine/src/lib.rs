@@ -6,10 +6,12 @@
 
 mod backend;
 pub mod config;
+mod controls;
 mod definitions;
 mod engine;
 mod error;
 mod executions;
+mod explain;
 mod follow;
 mod frozen;
 mod history;

@@ -65,7 +65,23 @@ fn described(execution: &Execution, event: &Event) -> Option<Described> {
             "workflow_execution_timed_out",
             fields([("error", json!(error)), ("durationMs", whole())]),
         ),
-        Event::SequenceEntered { task, .. } => ("task_started", task_fields(execution, task)),
+        Event::ExecutionSuspended => ("workflow_execution_suspended", Map::new()),
+        Event::ExecutionResumed(control) => (
+            "workflow_execution_resumed",
+            fields([("reason", json!(control.reason))]),
+        ),
+        Event::ExecutionCancelled => (
+            "workflow_execution_cancelled",
+            fields([("durationMs", whole())]),
+        ),
+        // Only the history shows what was asked for, chosen or caught; what comes of it is told.
+        Event::ExecutionPauseRequested(_)
+        | Event::ExecutionStopRequested(_)
+        | Event::ErrorCaught { .. }
+        | Event::BranchSelected { .. } => return None,
+        Event::SequenceEntered { task, .. }
+        | Event::ForkEntered { task, .. }
+        | Event::WaitStarted { task, .. } => ("task_started", task_fields(execution, task)),
         Event::TaskScheduled { task, .. } | Event::TimerFired { task, .. } => {
             ("task_scheduled", task_fields(execution, task))
         }
@@ -89,7 +105,6 @@ fn described(execution: &Execution, event: &Event) -> Option<Described> {
             );
             ("task_retried", data)
         }
-        Event::BranchSelected { .. } => return None,
         Event::TaskCompleted { task, .. } => {
             let mut data = task_fields(execution, task);
             let state = execution.tasks.get(task);

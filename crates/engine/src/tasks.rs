@@ -241,12 +241,15 @@ fn unknown(token: &TaskToken) -> Refusal {
     Refusal::NotFound(format!("task token `{shown}…` was not given out here"))
 }
 
-fn refused(rejection: &Rejection) -> Refusal {
+pub(crate) fn refused(rejection: &Rejection) -> Refusal {
     match rejection {
         Rejection::UnknownTask(_) => Refusal::NotFound(rejection.to_string()),
         Rejection::OtherResult { .. }
         | Rejection::Superseded { .. }
         | Rejection::NotScheduled { .. }
+        | Rejection::Ended(_)
+        | Rejection::Stopping
+        | Rejection::Paused { .. }
         | Rejection::Held { .. } => Refusal::Contradiction(rejection.to_string()),
     }
 }

@@ -9,7 +9,7 @@ use eventflow_adapter_memory::{Faults, When};
 use eventflow_adapter_system::SystemClock;
 use eventflow_contracts::inbound::EngineFixture;
 use eventflow_engine::{Engine, Node};
-use eventflow_ports::inbound::{Executions, System, Tasks, Workflows};
+use eventflow_ports::inbound::{Controls, Executions, System, Tasks, Workflows};
 use support::World;
 
 struct Fixture {
@@ -40,6 +40,10 @@ impl Fixture {
 #[async_trait]
 impl EngineFixture for Fixture {
     fn executions(&self) -> Arc<dyn Executions> {
+        self.engine()
+    }
+
+    fn controls(&self) -> Arc<dyn Controls> {
         self.engine()
     }
 
@@ -80,10 +84,12 @@ async fn sqlite() -> Fixture {
 }
 
 eventflow_contracts::executions_contract!(executions_on_memory, memory);
+eventflow_contracts::controls_contract!(controls_on_memory, memory);
 eventflow_contracts::workflows_contract!(workflows_on_memory, memory);
 eventflow_contracts::tasks_contract!(tasks_on_memory, memory);
 eventflow_contracts::system_contract!(system_on_memory, memory);
 eventflow_contracts::executions_contract!(executions_on_sqlite, sqlite);
+eventflow_contracts::controls_contract!(controls_on_sqlite, sqlite);
 eventflow_contracts::workflows_contract!(workflows_on_sqlite, sqlite);
 eventflow_contracts::tasks_contract!(tasks_on_sqlite, sqlite);
 eventflow_contracts::system_contract!(system_on_sqlite, sqlite);

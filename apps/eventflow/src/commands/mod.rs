@@ -2,6 +2,8 @@
 
 mod agent;
 mod bench;
+mod control;
+mod explain;
 mod history;
 mod list;
 mod run;
@@ -35,6 +37,14 @@ pub(crate) enum Command {
     Watch(watch::Watch),
     /// Show every event of an execution
     History(history::History),
+    /// Say what an execution waits for
+    Explain(explain::Explain),
+    /// Begin nothing new in executions until they are resumed
+    Pause(control::Control),
+    /// Let paused executions go on
+    Resume(control::Control),
+    /// End executions as cancelled
+    Stop(control::Control),
     /// Be an agent
     #[command(subcommand)]
     Agent(agent::Agent),
@@ -86,6 +96,10 @@ async fn run_async(command: Command, common: &Common) -> anyhow::Result<Outcome>
         Command::Show(command) => command.run(common).await,
         Command::Watch(command) => command.run(common).await,
         Command::History(command) => command.run(common).await,
+        Command::Explain(command) => command.run(common).await,
+        Command::Pause(command) => command.run("pause", common).await,
+        Command::Resume(command) => command.run("resume", common).await,
+        Command::Stop(command) => command.run("stop", common).await,
         Command::Agent(command) => command.run(common).await,
         Command::Bench(command) => command.run(common).await,
         Command::BenchAgent(command) => command.run(common).await,

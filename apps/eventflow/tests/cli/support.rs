@@ -35,6 +35,7 @@ impl Service {
                 ready.send(listener.local_addr().unwrap()).unwrap();
                 let api = Api {
                     executions: engine.clone(),
+                    controls: engine.clone(),
                     workflows: engine.definitions(),
                     tasks: engine.clone(),
                     system: Arc::new(Node::new(engine.clone(), String::new)),

@@ -12,7 +12,7 @@ use eventflow_domain::{
     Digest, ExecutionId, Json, Sequence, Tenant, Timestamp, WorkflowId, execution::Status,
 };
 use eventflow_ports::inbound::{
-    ExecutionView, MockExecutions, MockSystem, MockTasks, MockWorkflows, Progress,
+    ExecutionView, MockControls, MockExecutions, MockSystem, MockTasks, MockWorkflows, Progress,
 };
 use serde_json::Value;
 use tower::ServiceExt as _;
@@ -21,6 +21,7 @@ use tower::ServiceExt as _;
 #[derive(Default)]
 pub(crate) struct Ports {
     pub(crate) executions: MockExecutions,
+    pub(crate) controls: MockControls,
     pub(crate) workflows: MockWorkflows,
     pub(crate) tasks: MockTasks,
     pub(crate) system: MockSystem,
@@ -30,6 +31,7 @@ impl Ports {
     pub(crate) fn api(self) -> Api {
         Api {
             executions: Arc::new(self.executions),
+            controls: Arc::new(self.controls),
             workflows: Arc::new(self.workflows),
             tasks: Arc::new(self.tasks),
             system: Arc::new(self.system),

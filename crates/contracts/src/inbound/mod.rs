@@ -1,5 +1,6 @@
 //! The clauses of the inbound ports, for an engine over any adapters.
 
+pub mod controls;
 pub mod executions;
 pub mod system;
 pub mod tasks;
@@ -15,7 +16,7 @@ use eventflow_domain::{
 use eventflow_ports::{
     ListQuery,
     inbound::{
-        ExecutionView, Executions, LeaseRequest, LeasedTask, Refusal, ResultOutcome,
+        Controls, ExecutionView, Executions, LeaseRequest, LeasedTask, Refusal, ResultOutcome,
         StartExecution, Started, System, TaskFailure, TaskResult, TaskVerdict, Tasks, WorkflowRef,
         Workflows,
     },
@@ -36,6 +37,8 @@ const STEP: DurationMs = DurationMs(250);
 pub trait EngineFixture: Send + Sync {
     /// The running engine's executions.
     fn executions(&self) -> Arc<dyn Executions>;
+    /// The running engine's controls.
+    fn controls(&self) -> Arc<dyn Controls>;
     /// The running engine's definitions.
     fn workflows(&self) -> Arc<dyn Workflows>;
     /// The running engine's tasks.

@@ -292,6 +292,18 @@ impl Task {
         }
     }
 
+    /// When the one timer of its current attempt is due: to be picked up, to be retried or to have waited.
+    pub fn next_time(&self) -> Option<Timestamp> {
+        self.attempt_deadline
+    }
+
+    /// Since when the current attempt stands as it does, as far as the state tells.
+    pub fn since(&self) -> Timestamp {
+        self.ready_at
+            .or(self.started_at)
+            .unwrap_or(self.scheduled_at)
+    }
+
     /// When it times out, over all of its attempts.
     pub fn deadline(&self) -> Option<Timestamp> {
         self.deadline

@@ -20,6 +20,7 @@ use crate::{
     property, retry,
     site::Site,
     template,
+    variables::Variables,
 };
 
 /// Properties of a step, the spellings of `FlowOps` included (requirement F2).
@@ -133,7 +134,7 @@ fn condition(
     faults: &mut Faults,
 ) -> Option<Expression> {
     let site = step.get("when").or_else(|| step.get("condition"))?;
-    let expression = template::expression(&site, faults)?;
+    let expression = template::expression(&site, &Variables::NONE, faults)?;
     match expression.roots() {
         Some(roots) => roots
             .iter()

@@ -16,6 +16,7 @@ use crate::{
     http, property, retry,
     site::Site,
     template::{self, Values},
+    variables::Variables,
 };
 
 /// The function that hands a task to an agent.
@@ -34,15 +35,15 @@ const NOT_YET: [&str; 9] = [
     "expand:1.0.0@default",
 ];
 
-impl Compiler {
+impl Compiler<'_> {
     /// Reads `call` and `with` of a task.
     pub(super) fn call(&mut self, task: &Site<'_>) -> Option<Invoke> {
-        let faults = &mut self.faults;
+        let (variables, faults) = (&self.variables, &mut self.faults);
         let function = task.get("call")?;
         match property::text(&function, faults)? {
             "http" => {
                 let with = arguments(task, faults)?;
-                let performer = http::call(&[with], &with, &mut Jq, faults)?;
+                let performer = http::call(&[with], &with, &mut Jq(variables), faults)?;
                 // One request per attempt; only `try` and a task's own `retry` repeat it (INTERFACES section 7).
                 Some(Invoke {
                     performer,
@@ -50,7 +51,10 @@ impl Compiler {
                     start_within: START_WITHIN,
                 })
             }
-            AGENT => to_agent(&arguments(task, faults)?, faults),
+            AGENT => {
+                let with = arguments(task, faults)?;
+                self.to_agent(&with)
+            }
             name if NOT_YET.contains(&name) => {
                 faults.not_yet(&function, &format!("calling {}", quoted(name)));
                 None
@@ -73,51 +77,54 @@ impl Compiler {
             }
         }
     }
+
+    /// `{capability, input, startWithin, heartbeat, retry}`
+    fn to_agent(&mut self, with: &Site<'_>) -> Option<Invoke> {
+        let (variables, faults) = (&self.variables, &mut self.faults);
+        let executed = ["capability", "input", "startWithin", "heartbeat", "retry"];
+        property::check(with, &executed, &[], faults);
+        let capability = property::required(with, "capability", faults)
+            .and_then(|site| agent::capability(&site, faults));
+        let input = with
+            .get("input")
+            .and_then(|site| template::strict(&site, variables, faults));
+        let start_within = agent::start_within(with.get("startWithin"), faults);
+        let heartbeat = agent::heartbeat(with.get("heartbeat"), faults);
+        let retry = with.get("retry").and_then(|site| {
+            self.policy(&site, |compiler, policy| {
+                retry::of_task(policy, &mut compiler.faults)
+            })
+        });
+        let performer = Performer::Agent {
+            capability: capability?,
+            input,
+            heartbeat,
+        };
+        Some(Invoke {
+            performer,
+            retry: retry.unwrap_or(RetryPolicy::DEFAULT),
+            start_within,
+        })
+    }
 }
 
 fn arguments<'a>(task: &'a Site<'a>, faults: &mut Faults) -> Option<Site<'a>> {
     property::required(task, "with", faults).filter(|with| property::object(with, faults))
 }
 
-/// `{capability, input, startWithin, heartbeat, retry}`
-fn to_agent(with: &Site<'_>, faults: &mut Faults) -> Option<Invoke> {
-    let executed = ["capability", "input", "startWithin", "heartbeat", "retry"];
-    property::check(with, &executed, &[], faults);
-    let capability = property::required(with, "capability", faults)
-        .and_then(|site| agent::capability(&site, faults));
-    let input = with
-        .get("input")
-        .and_then(|site| template::strict(&site, faults));
-    let start_within = agent::start_within(with.get("startWithin"), faults);
-    let heartbeat = agent::heartbeat(with.get("heartbeat"), faults);
-    let retry = with
-        .get("retry")
-        .and_then(|site| retry::standard(&site, faults));
-    let performer = Performer::Agent {
-        capability: capability?,
-        input,
-        heartbeat,
-    };
-    Some(Invoke {
-        performer,
-        retry: retry.unwrap_or(RetryPolicy::DEFAULT),
-        start_within,
-    })
-}
+/// Values in the standard's way: strings `${…}` are jq, over these variables too.
+struct Jq<'v>(&'v Variables);
 
-/// Values in the standard's way: strings `${…}` are jq.
-struct Jq;
-
-impl Values for Jq {
+impl Values for Jq<'_> {
     fn value(&mut self, site: &Site<'_>, faults: &mut Faults) -> Option<Template> {
-        template::strict(site, faults)
+        template::strict(site, self.0, faults)
     }
 
     /// An expression, or a URI template whose variables are properties of the task's input.
     fn url(&mut self, site: &Site<'_>, faults: &mut Faults) -> Option<Template> {
         let text = property::text(site, faults)?;
-        if text.trim_start().starts_with("${") || !text.contains(['{', '}']) {
-            return template::strict_text(site, faults);
+        if template::is_expression(text) || !text.contains(['{', '}']) {
+            return template::strict_text(site, self.0, faults);
         }
         if text.contains("${") {
             faults.at(site, "an expression is the whole text: write `${ \"https://…/\" + .id }`, or `{id}` in the text");

@@ -15,15 +15,17 @@ use crate::{
     template,
 };
 
-impl Compiler {
+impl Compiler<'_> {
     /// Reads the whole document. The nodes are left in the arena.
-    pub(super) fn document(&mut self, root: &Site<'_>, digest: Digest) -> Option<PlanParts> {
+    pub(super) fn whole(&mut self, digest: Digest) -> Option<PlanParts> {
+        let root = &Site::root(self.document);
         let executed = ["document", "input", "use", "do", "timeout", "output"];
         property::check(root, &executed, &["schedule", "evaluate"], &mut self.faults);
         let header = property::required(root, "document", &mut self.faults);
         let workflow = header.and_then(|site| self.header(&site));
-        if let Some(site) = root.get("use") {
-            self.uses(&site);
+        let uses = root.get("use");
+        if let Some(site) = &uses {
+            self.uses(site);
         }
         let input = root
             .get("input")
@@ -33,6 +35,9 @@ impl Compiler {
             .and_then(|site| self.transformation(&site, "as"));
         let timeout = root.get("timeout").and_then(|site| self.timeout(&site));
         self.root(root);
+        if let Some(site) = &uses {
+            self.unused_policies(site);
+        }
         Some(PlanParts {
             workflow: workflow?,
             digest,
@@ -109,11 +114,11 @@ impl Compiler {
             "authentications",
             "extensions",
             "functions",
-            "retries",
             "secrets",
             "catalogs",
         ];
-        property::check(site, &["errors", "timeouts"], &not_yet, &mut self.faults);
+        let executed = ["errors", "retries", "timeouts"];
+        property::check(site, &executed, &not_yet, &mut self.faults);
         if let Some(errors) = site
             .get("errors")
             .filter(|errors| property::object(errors, &mut self.faults))
@@ -122,6 +127,9 @@ impl Compiler {
                 let error = self.error(&definition);
                 self.uses.errors.insert(name.to_owned(), error);
             }
+        }
+        if let Some(retries) = site.get("retries") {
+            property::object(&retries, &mut self.faults);
         }
         if let Some(timeouts) = site
             .get("timeouts")
@@ -145,7 +153,7 @@ impl Compiler {
         }
         property::check(site, &[what], &["schema"], &mut self.faults);
         let expression = site.get(what)?;
-        template::transformation(&expression, &mut self.faults)
+        template::transformation(&expression, &self.variables, &mut self.faults)
     }
 
     /// `timeout`: a definition or the name of one.

@@ -15,12 +15,26 @@ use crate::{
 /// The longest name of a task, characters.
 const TASK_NAME_MAX: usize = 64;
 
-/// The tasks of one list by name; one that could not become a node has none.
-type Siblings<'a> = HashMap<&'a str, Option<NodeId>>;
+/// The tasks of one list, to which `then` may lead.
+struct Siblings<'a> {
+    /// One that could not become a node has none.
+    by_name: HashMap<&'a str, Option<NodeId>>,
+    /// They run side by side, so that the flow goes from none of them to another.
+    are_branches: bool,
+}
 
-impl Compiler {
-    /// Compiles the tasks of a list as children of `parent`.
+impl Compiler<'_> {
+    /// Compiles tasks that run one after the other, as children of `parent`.
     pub(super) fn task_list(&mut self, list: &Site<'_>, parent: NodeId) -> Vec<NodeId> {
+        self.list(list, parent, false)
+    }
+
+    /// Compiles tasks that run side by side, as children of `parent`.
+    pub(super) fn branches(&mut self, list: &Site<'_>, parent: NodeId) -> Vec<NodeId> {
+        self.list(list, parent, true)
+    }
+
+    fn list(&mut self, list: &Site<'_>, parent: NodeId, are_branches: bool) -> Vec<NodeId> {
         if !property::array(list, &mut self.faults) {
             return Vec::new();
         }
@@ -28,7 +42,10 @@ impl Compiler {
         if items.is_empty() {
             self.faults.at(list, "must have at least one task");
         }
-        let mut siblings = Siblings::new();
+        let mut siblings = Siblings {
+            by_name: HashMap::new(),
+            are_branches,
+        };
         let mut tasks = Vec::new();
         for item in &items {
             let Some((name, site)) = self.item(item) else {
@@ -37,7 +54,7 @@ impl Compiler {
             if self.overflow.is_some() {
                 return Vec::new();
             }
-            if siblings.contains_key(name) {
+            if siblings.by_name.contains_key(name) {
                 self.faults.at(
                     &site,
                     format!(
@@ -47,7 +64,7 @@ impl Compiler {
                 );
             }
             let node = self.task(&site, name, parent);
-            siblings.insert(name, node);
+            siblings.by_name.insert(name, node);
             tasks.extend(node.map(|node| (node, item)));
         }
         for (node, item) in &tasks {
@@ -99,18 +116,29 @@ impl Compiler {
             "continue" => Some(Then::Continue),
             "exit" => Some(Then::Exit),
             "end" => Some(Then::End),
-            name => {
-                let known = siblings.get(name).copied();
-                if known.is_none() {
-                    let words = siblings.keys().copied().chain(["continue", "exit", "end"]);
-                    let hint = did_you_mean(name, words);
-                    let detail =
-                        format!("there is no task {} in the same list{hint}", quoted(name));
-                    self.faults.at(site, detail);
-                }
-                known.flatten().map(Then::Task)
-            }
+            name => self.sibling(site, name, siblings).map(Then::Task),
         }
+    }
+
+    /// Another task of the same list.
+    fn sibling(&mut self, site: &Site<'_>, name: &str, siblings: &Siblings<'_>) -> Option<NodeId> {
+        const WORDS: [&str; 3] = ["continue", "exit", "end"];
+        let known = siblings.by_name.get(name).copied();
+        let detail = match known {
+            Some(node) if !siblings.are_branches => return node,
+            Some(_) => format!(
+                "{} runs beside this branch, not after it: a branch may continue, exit or end",
+                quoted(name)
+            ),
+            None => {
+                let tasks = siblings.by_name.keys().copied();
+                let words = tasks.filter(|_| !siblings.are_branches).chain(WORDS);
+                let hint = did_you_mean(name, words);
+                format!("there is no task {} in the same list{hint}", quoted(name))
+            }
+        };
+        self.faults.at(site, detail);
+        None
     }
 
     /// The cases in order, the one without a condition last: it is taken where no other holds.
@@ -160,7 +188,7 @@ impl Compiler {
         property::check(site, &["when", "then"], &[], &mut self.faults);
         let when = site
             .get("when")
-            .map(|site| template::expression(&site, &mut self.faults));
+            .map(|site| template::expression(&site, &self.variables, &mut self.faults));
         let then = property::required(site, "then", &mut self.faults)
             .and_then(|site| self.directive(&site, siblings))
             .unwrap_or_default();

@@ -1,16 +1,21 @@
 //! The Open Workflow Specification DSL 1.0.3, as far as it is executed.
 //!
+//! Executed are `call` (HTTP and agents), `do`, `fork`, `raise`, `set`, `switch`, `try` and `wait`, with the base of every
+//! task: `if`, `input.from`, `output.as`, `export.as`, `timeout`, `then`. Of `use`, these are `errors`, `retries` and
+//! `timeouts`. What of the standard is not executed yet (`emit`, `for`, `listen`, `run`, schemas, schedules, secrets, …)
+//! is refused at its own pointer, wherever it stands.
+//!
 //! `document` reads what stands around the tasks, `flow` task lists and where the flow goes in them, `task` a single
-//! task, `call` and `raise` the kinds that need more than a few lines. What of the standard is not executed yet is
-//! refused at its own pointer, wherever it stands.
+//! task, `call`, `catch` and `raise` the kinds that need more than a few lines.
 
 mod call;
+mod catch;
 mod document;
 mod flow;
 mod raise;
 mod task;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use eventflow_domain::{
     Digest, DurationMs,
@@ -19,17 +24,19 @@ use eventflow_domain::{
 };
 use serde_json::Value;
 
-use crate::{arena::Arena, fault::Faults, site::Site};
+use crate::{arena::Arena, fault::Faults, variables::Variables};
 
 /// Compiles an OWS document.
 pub(crate) fn compile(document: &Value, digest: Digest) -> Result<Plan, Vec<Fault>> {
     let mut compiler = Compiler {
+        document,
         arena: Arena::default(),
         faults: Faults::default(),
         uses: Uses::default(),
+        variables: Variables::NONE,
         overflow: None,
     };
-    let parts = compiler.document(&Site::root(document), digest);
+    let parts = compiler.whole(digest);
     match parts {
         Some(parts) if compiler.faults.is_empty() => {
             Ok(Plan::new(eventflow_domain::plan::PlanParts {
@@ -42,10 +49,13 @@ pub(crate) fn compile(document: &Value, digest: Digest) -> Result<Plan, Vec<Faul
 }
 
 /// The state of one compilation; its parts are spread over the files of this folder.
-struct Compiler {
+struct Compiler<'d> {
+    document: &'d Value,
     arena: Arena,
     faults: Faults,
     uses: Uses,
+    /// Those of the `catch`es around the place that is being compiled.
+    variables: Variables,
     /// The first task beyond the most that a workflow may have, once there is one.
     overflow: Option<String>,
 }
@@ -55,4 +65,6 @@ struct Compiler {
 struct Uses {
     errors: HashMap<String, Option<RaiseTemplate>>,
     timeouts: HashMap<String, Option<DurationMs>>,
+    /// The policies that were compiled where they are used.
+    retries: HashSet<String>,
 }

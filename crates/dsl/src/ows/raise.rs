@@ -10,7 +10,7 @@ use crate::{
     template,
 };
 
-impl Compiler {
+impl Compiler<'_> {
     /// `{error}`
     pub(super) fn raise(&mut self, site: &Site<'_>) -> Option<RaiseTemplate> {
         if !property::object(site, &mut self.faults) {
@@ -34,7 +34,7 @@ impl Compiler {
 
     /// An error as the standard has it (RFC 7807).
     pub(super) fn error(&mut self, site: &Site<'_>) -> Option<RaiseTemplate> {
-        let faults = &mut self.faults;
+        let (variables, faults) = (&self.variables, &mut self.faults);
         if !property::object(site, faults) {
             return None;
         }
@@ -51,7 +51,7 @@ impl Compiler {
             );
         }
         let kind = property::required(site, "type", faults).and_then(|site| {
-            let template = template::strict_text(&site, faults)?;
+            let template = template::strict_text(&site, variables, faults)?;
             if matches!(&template, Template::Literal(_)) && !site.value.as_str().is_some_and(is_uri)
             {
                 faults.at(
@@ -66,10 +66,10 @@ impl Compiler {
             .and_then(|status| u16::try_from(status).ok());
         let title = site
             .get("title")
-            .map(|site| template::strict_text(&site, faults));
+            .map(|site| template::strict_text(&site, variables, faults));
         let detail = site
             .get("detail")
-            .map(|site| template::strict_text(&site, faults));
+            .map(|site| template::strict_text(&site, variables, faults));
         Some(RaiseTemplate {
             kind: kind?,
             status: status?,

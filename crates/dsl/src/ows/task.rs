@@ -1,9 +1,12 @@
 //! One task: what all tasks have, and what it does.
 
-use eventflow_domain::plan::{Kind, NodeId};
+use eventflow_domain::{
+    expression::Template,
+    plan::{Fork, Kind, NodeId},
+};
 
 use super::Compiler;
-use crate::{fault::Faults, property, site::Site, template};
+use crate::{duration, fault::Faults, property, site::Site, template};
 
 /// What every task may have.
 const BASE: [&str; 7] = [
@@ -26,7 +29,7 @@ const KINDS: [(&str, &[&str]); 12] = [
     ("run", &[]),
 ];
 
-impl Compiler {
+impl Compiler<'_> {
     /// Compiles a task to a node; `then` and `switch` follow when its siblings are known.
     pub(super) fn task(&mut self, site: &Site<'_>, name: &str, parent: NodeId) -> Option<NodeId> {
         if !property::object(site, &mut self.faults) {
@@ -38,61 +41,64 @@ impl Compiler {
         };
         self.base(site, node);
         let kind = kind_of(site, &mut self.faults)?;
-        match kind {
-            "do" => {
-                let list = site.get("do")?;
-                let tasks = self.task_list(&list, node);
-                self.arena.node(node).kind = Kind::Sequence(tasks);
-            }
-            "set" => {
-                let value = site.get("set")?;
-                if value
-                    .value
-                    .as_object()
-                    .is_some_and(serde_json::Map::is_empty)
-                {
-                    self.faults.at(&value, "must set at least one property");
-                }
-                if let Some(template) = template::transformation(&value, &mut self.faults) {
-                    self.arena.node(node).kind = Kind::Set(template);
-                }
-            }
-            "raise" => {
-                if let Some(error) = self.raise(&site.get("raise")?) {
-                    self.arena.node(node).kind = Kind::Raise(error);
-                }
-            }
-            "call" => {
-                if let Some(invoke) = self.call(site) {
-                    self.arena.node(node).kind = Kind::Invoke(invoke);
-                }
-            }
-            // Its cases name siblings.
-            "switch" => {}
-            other => self.refuse(site, other, node)?,
+        let definition = site.get(kind)?;
+        if let Some(kind) = self.kind(kind, &definition, site, node) {
+            self.arena.node(node).kind = kind;
         }
         Some(node)
     }
 
-    /// A kind that is not executed yet; the faults within what it holds are named all the same.
-    fn refuse(&mut self, site: &Site<'_>, kind: &str, node: NodeId) -> Option<()> {
-        let definition = site.get(kind)?;
-        self.faults.not_yet(&definition, &format!("`{kind}`"));
+    /// What the task does; none where that is faulty.
+    fn kind(
+        &mut self,
+        kind: &str,
+        definition: &Site<'_>,
+        task: &Site<'_>,
+        node: NodeId,
+    ) -> Option<Kind> {
         match kind {
-            "try" => drop(self.task_list(&definition, node)),
-            "fork" => {
-                if let Some(branches) = definition.get("branches") {
-                    self.task_list(&branches, node);
-                }
+            "do" => Some(Kind::Sequence(self.task_list(definition, node))),
+            "set" => self.set(definition).map(Kind::Set),
+            "raise" => self.raise(definition).map(Kind::Raise),
+            "call" => self.call(task).map(Kind::Invoke),
+            "fork" => self.fork(definition, node).map(Kind::Fork),
+            "try" => self.attempt(definition, task, node).map(Kind::Try),
+            "wait" => duration::span(definition, &self.variables, &mut self.faults).map(Kind::Wait),
+            // Its cases name siblings: see `directions`.
+            "switch" => None,
+            other => {
+                self.faults.not_yet(definition, &format!("`{other}`"));
+                None
             }
-            _ => {}
         }
-        Some(())
+    }
+
+    fn set(&mut self, value: &Site<'_>) -> Option<Template> {
+        let properties = value.value.as_object();
+        if properties.is_some_and(serde_json::Map::is_empty) {
+            self.faults.at(value, "must set at least one property");
+        }
+        template::transformation(value, &self.variables, &mut self.faults)
+    }
+
+    fn fork(&mut self, site: &Site<'_>, node: NodeId) -> Option<Fork> {
+        if !property::object(site, &mut self.faults) {
+            return None;
+        }
+        property::check(site, &["branches", "compete"], &[], &mut self.faults);
+        let compete = site.get("compete");
+        let compete = compete.and_then(|site| property::boolean(&site, &mut self.faults));
+        let branches = property::required(site, "branches", &mut self.faults)?;
+        Some(Fork {
+            branches: self.branches(&branches, node),
+            compete: compete.unwrap_or(false),
+        })
     }
 
     fn base(&mut self, site: &Site<'_>, node: NodeId) {
         if let Some(condition) = site.get("if") {
-            self.arena.node(node).condition = template::expression(&condition, &mut self.faults);
+            let condition = template::expression(&condition, &self.variables, &mut self.faults);
+            self.arena.node(node).condition = condition;
         }
         if let Some(input) = site.get("input") {
             self.arena.node(node).input = self.transformation(&input, "from");
@@ -143,7 +149,7 @@ fn kind_of(site: &Site<'_>, faults: &mut Faults) -> Option<&'static str> {
         [] => {
             faults.at(
                 site,
-                "must say what the task does: one of call, do, set, switch, raise",
+                "must say what the task does: one of call, do, fork, raise, set, switch, try, wait",
             );
             None
         }

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use eventflow_domain::{
     expression::{Expression, Template, TextPart},
-    plan::{Invoke, Kind, Node, NodeId, Performer, Plan, Then},
+    plan::{Catch, ErrorFilter, Invoke, Kind, Node, NodeId, Performer, Plan, Span, Then},
 };
 
 /// A document that must be one.
@@ -94,6 +94,13 @@ fn kind(plan: &Plan, kind: &Kind) -> String {
         Kind::Switch(_) => "switch".to_owned(),
         Kind::Set(_) => "set".to_owned(),
         Kind::Raise(_) => "raise".to_owned(),
+        Kind::Fork(fork) => {
+            let how = if fork.compete { "race" } else { "fork" };
+            format!("{how} of {}", names(plan, &fork.branches))
+        }
+        Kind::Try(attempt) => format!("try of {}", names(plan, &attempt.tasks)),
+        Kind::Wait(Span::Fixed(duration)) => format!("wait {} ms", duration.0),
+        Kind::Wait(Span::Computed(expression)) => format!("wait ${{ {} }}", expression.source()),
         Kind::Invoke(Invoke {
             performer,
             retry,
@@ -124,7 +131,8 @@ fn kind(plan: &Plan, kind: &Kind) -> String {
 
 fn write_kind(text: &mut String, plan: &Plan, kind: &Kind) {
     match kind {
-        Kind::Sequence(_) => {}
+        Kind::Sequence(_) | Kind::Fork(_) | Kind::Wait(_) => {}
+        Kind::Try(attempt) => write_catch(text, plan, &attempt.catch),
         Kind::Graph(graph) => {
             for (index, step) in graph.steps.iter().enumerate() {
                 let (needs, dependents) = (&step.needs, &step.dependents);
@@ -173,6 +181,49 @@ fn write_kind(text: &mut String, plan: &Plan, kind: &Kind) {
                 }
             }
         },
+    }
+}
+
+fn write_catch(text: &mut String, plan: &Plan, catch: &Catch) {
+    let _ = writeln!(text, "    catch as ${}", catch.variable);
+    if catch.errors != ErrorFilter::default() {
+        let _ = writeln!(text, "    {:?}", catch.errors);
+    }
+    write_conditions(
+        text,
+        "catch",
+        catch.when.as_ref(),
+        catch.except_when.as_ref(),
+    );
+    if let Some(retry) = &catch.retry {
+        let _ = writeln!(text, "    {:?}", retry.policy);
+        write_conditions(
+            text,
+            "retry",
+            retry.when.as_ref(),
+            retry.except_when.as_ref(),
+        );
+        for (label, span) in [("each try", retry.attempt_timeout), ("retry", retry.within)] {
+            if let Some(span) = span {
+                let _ = writeln!(text, "    {label} within {} ms", span.0);
+            }
+        }
+    }
+    if !catch.tasks.is_empty() {
+        let _ = writeln!(text, "    handled by {}", names(plan, &catch.tasks));
+    }
+}
+
+fn write_conditions(
+    text: &mut String,
+    what: &str,
+    when: Option<&Expression>,
+    except_when: Option<&Expression>,
+) {
+    for (label, condition) in [("when", when), ("except when", except_when)] {
+        if let Some(condition) = condition {
+            let _ = writeln!(text, "    {what} {label} {}", condition.source());
+        }
     }
 }
 

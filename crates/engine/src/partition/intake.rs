@@ -1,7 +1,7 @@
 //! What a writer does with each order.
 
 use eventflow_domain::{
-    AgentName, DurationMs, Timestamp,
+    AgentName, DurationMs, Sequence, Timestamp,
     execution::{Command, Event, Execution, Work},
 };
 use eventflow_ports::{
@@ -13,7 +13,8 @@ use tokio::sync::oneshot;
 use super::{
     leases::Lease,
     message::{
-        AttemptResult, AttemptVerdict, Key, Message, ResultAnswer, Snapshot, Start, StartAnswer,
+        AttemptResult, AttemptVerdict, ControlAnswer, Hold, Key, Message, ResultAnswer, Snapshot,
+        Start, StartAnswer,
     },
     resident::Resident,
     writer::Writer,
@@ -74,6 +75,18 @@ impl Writer {
                     let _ = reply.send(None);
                 }
             },
+            Message::Control {
+                key,
+                command,
+                reply,
+            } => {
+                let answer = self.control(&key, &command);
+                self.answer(reply, answer);
+            }
+            Message::Holds { key, reply } => {
+                let holds = self.holds(&key);
+                self.answer(reply, holds);
+            }
             Message::List { query, reply } => {
                 let snapshots = self.list(&query);
                 self.answer(reply, snapshots);
@@ -192,6 +205,30 @@ impl Writer {
             }
             Err(rejection) => ResultAnswer::Rejected(rejection),
         }
+    }
+
+    fn control(&mut self, key: &Key, command: &Command) -> ControlAnswer {
+        if self.residents.get(key).is_none() {
+            return ControlAnswer::NotResident;
+        }
+        if let Err(rejection) = self.apply(key, command) {
+            return ControlAnswer::Rejected(rejection);
+        }
+        match self.residents.get(key) {
+            Some(resident) => ControlAnswer::Accepted(resident.snapshot(false)),
+            None => ControlAnswer::NotResident,
+        }
+    }
+
+    /// An execution in memory, and who holds its attempts until when.
+    fn holds(&self, key: &Key) -> Option<(Snapshot, Vec<Hold>)> {
+        let resident = self.residents.get(key)?;
+        let execution = &resident.execution;
+        let holds = execution.owed(Sequence(0)).filter_map(|owed| {
+            let until = self.leases.until(key, owed.reference)?;
+            Some((owed.reference.clone(), until))
+        });
+        Some((resident.snapshot(false), holds.collect()))
     }
 
     fn heartbeat(&mut self, result: &AttemptResult) -> ResultAnswer {

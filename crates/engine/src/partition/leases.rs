@@ -53,6 +53,12 @@ impl Leases {
         }
     }
 
+    /// Until when this task is held.
+    pub(crate) fn until(&self, key: &Key, task: &TaskReference) -> Option<Timestamp> {
+        let lease = self.by_task.get(&(key.clone(), task.clone()))?;
+        Some(lease.until)
+    }
+
     pub(crate) fn next_expiry(&self) -> Option<Timestamp> {
         self.order.first().map(|(until, _, _)| *until)
     }

@@ -55,6 +55,17 @@ pub(crate) enum Message {
         key: Key,
         reply: oneshot::Sender<Option<Snapshot>>,
     },
+    /// Answered when it is durable.
+    Control {
+        key: Key,
+        command: Command,
+        reply: oneshot::Sender<ControlAnswer>,
+    },
+    /// Who holds its attempts, and until when; beside the execution as it is in memory.
+    Holds {
+        key: Key,
+        reply: oneshot::Sender<Option<(Snapshot, Vec<Hold>)>>,
+    },
     /// All in memory that match.
     List {
         query: Box<ListQuery>,
@@ -84,6 +95,17 @@ pub(crate) enum StartAnswer {
     AskAgain,
     Refused(Refusal),
 }
+
+/// The answer to a pause, resume or stop.
+pub(crate) enum ControlAnswer {
+    Accepted(Snapshot),
+    Rejected(Rejection),
+    /// The execution is not in memory: the view tells.
+    NotResident,
+}
+
+/// An attempt that somebody holds, and until when.
+pub(crate) type Hold = (TaskReference, Timestamp);
 
 /// What somebody says of an attempt.
 #[derive(Debug, Clone)]

@@ -25,7 +25,8 @@ use tokio::{
 pub(crate) use batch::Committed;
 pub(crate) use intake::other_start;
 pub(crate) use message::{
-    AttemptResult, AttemptVerdict, Key, Message, ResultAnswer, Snapshot, Start, StartAnswer,
+    AttemptResult, AttemptVerdict, ControlAnswer, Hold, Key, Message, ResultAnswer, Snapshot,
+    Start, StartAnswer,
 };
 
 pub(crate) use recovery::load;

@@ -1,11 +1,13 @@
 //! What the outside may ask of the inside: start and watch executions, register workflows, perform tasks.
 
+mod controls;
 mod executions;
 mod refusal;
 mod system;
 mod tasks;
 mod workflows;
 
+pub use controls::{Action, Cause, Controls, Explanation, Wait};
 pub use executions::{
     EventStream, ExecutionView, Executions, HistoryEvent, HistoryPage, ListPage, Progress,
     StartExecution, Started, StreamFrom, TaskView, WorkflowRef,
@@ -20,5 +22,6 @@ pub use workflows::{Registered, Workflows};
 
 #[cfg(feature = "mocks")]
 pub use {
-    executions::MockExecutions, system::MockSystem, tasks::MockTasks, workflows::MockWorkflows,
+    controls::MockControls, executions::MockExecutions, system::MockSystem, tasks::MockTasks,
+    workflows::MockWorkflows,
 };

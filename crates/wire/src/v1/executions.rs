@@ -261,7 +261,7 @@ pub struct HistoryEvent {
 #[derive(ToSchema)]
 #[schema(as = Status, rename_all = "lowercase")]
 #[expect(dead_code, reason = "a schema is made of it, never a value")]
-enum StatusWord {
+pub(super) enum StatusWord {
     Pending,
     Running,
     Waiting,

@@ -1,5 +1,6 @@
 //! Version 1 of every body (INTERFACES sections 1 to 3 and 7): camelCase, RFC 3339 times, ISO 8601 durations.
 
+pub mod controls;
 pub mod events;
 pub mod executions;
 pub mod system;
