@@ -111,7 +111,7 @@ impl Plan {
 /// One task of the definition.
 #[derive(Debug)]
 pub struct Node {
-    /// Where it stands in the document, as `/do/0/charge`.
+    /// Where it stands in the document, as `/do/0/charge`: below its parent's.
     pub pointer: Arc<str>,
     /// The name its author gave it.
     pub name: Arc<str>,
@@ -236,7 +236,8 @@ pub struct Catch {
     pub except_when: Option<Expression>,
     /// Whether, when and how often the tasks are tried again before the handler's turn.
     pub retry: Option<Retrying>,
-    /// The handler; where it is empty, the error is swallowed and the `try` gives its input.
+    /// The handler; where it is empty, the error is swallowed and the `try` gives its input, unless it was tried again
+    /// in vain.
     pub tasks: Vec<NodeId>,
 }
 

@@ -41,7 +41,8 @@ impl Variables {
     }
 }
 
-/// The name that a document gives a variable, without its dollar. A faulty one may still be what expressions call it.
+/// The name that a document gives a variable, without its dollar. One with a needless dollar is still what
+/// expressions call it.
 pub(crate) fn name<'a>(site: &Site<'a>, faults: &mut Faults) -> Option<&'a str> {
     let given = property::text(site, faults)?;
     let name = given.strip_prefix('$').unwrap_or(given);
@@ -67,6 +68,7 @@ pub(crate) fn name<'a>(site: &Site<'a>, faults: &mut Faults) -> Option<&'a str> 
     if VARIABLES.iter().chain(&DEFINED).any(|known| *known == name) {
         let detail = format!("`${name}` is defined already: choose another name");
         faults.at(site, detail);
+        return None;
     }
     Some(name)
 }

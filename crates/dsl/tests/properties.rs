@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 const COMPILE_MAX: Duration = Duration::from_secs(20);
 
 /// Words of both languages, so that what is generated gets past the first look.
-const WORDS: [&str; 58] = [
+const WORDS: [&str; 70] = [
     "document",
     "dsl",
     "1.0.3",
@@ -55,8 +55,20 @@ const WORDS: [&str; 58] = [
     "timeouts",
     "for",
     "try",
+    "catch",
+    "exceptWhen",
+    "with",
+    "details",
+    "retries",
+    "delay",
+    "duration",
     "fork",
     "branches",
+    "compete",
+    "wait",
+    "seconds",
+    "$error",
+    "${ $error.status }",
     "dag",
     "1.0",
     "steps",
@@ -102,7 +114,8 @@ fn valid() -> [Value; 2] {
         "input": {"from": "${ . }"},
         "output": {"as": {"x": "${ .y }"}},
         "timeout": {"after": {"hours": 1}},
-        "use": {"errors": {"e": {"type": "https://e", "status": 400, "title": "T"}}, "timeouts": {"t": {"after": "PT1S"}}},
+        "use": {"errors": {"e": {"type": "https://e", "status": 400, "title": "T"}}, "timeouts": {"t": {"after": "PT1S"}},
+            "retries": {"r": {"delay": "PT1S", "when": ".status == 503", "limit": {"duration": "PT1H"}}}},
         "do": [
             {"a": {"set": {"x": "${ .a }", "y": [1, {"z": "${ .b + 1 }"}]}, "if": ".x != null", "then": "c"}},
             {"b": {"call": "http", "with": {"method": "get", "endpoint": "https://x/{id}", "headers": {"A": "b"}}, "timeout": "t"}},
@@ -110,6 +123,15 @@ fn valid() -> [Value; 2] {
                 "retry": {"delay": "PT1S", "backoff": {"linear": {}}, "limit": {"attempt": {"count": 2}}}}}},
             {"d": {"do": [{"e": {"switch": [{"f": {"when": ".x", "then": "g"}}, {"h": {"then": "end"}}]}}, {"g": {"set": {"a": 1}}}]}},
             {"i": {"raise": {"error": "e"}, "metadata": {}, "export": {"as": "."}}},
+            {"j": {"fork": {"compete": true, "branches": [{"k": {"wait": "PT1S", "then": "end"}}, {"l": {"wait": "${ .x }"}}]}}},
+            {"m": {
+                "try": [{"n": {"set": {"a": 1}, "then": "o"}}, {"o": {"wait": {"seconds": 1}}}],
+                "catch": {"errors": {"with": {"type": "https://e", "status": 503, "details": "d"}}, "as": "problem",
+                    "when": "$problem.title", "exceptWhen": ".detail", "retry": "r",
+                    "do": [{"p": {"set": {"a": "${ $problem }"}}}]},
+            }},
+            {"q": {"try": [{"r": {"set": {"a": 1}}}], "catch": {"retry": {"backoff": {"exponential": {}},
+                "exceptWhen": "${ $error }", "limit": {"attempt": {"count": 2, "duration": "PT1S"}}}}}},
         ],
     });
     let dag = json!({
@@ -204,6 +226,52 @@ fn obeys_the_laws(document: &Value) -> Result<(), TestCaseError> {
     Ok(())
 }
 
+/// A task of any kind that needs nobody, with tasks in it; `e` names the error of the innermost handler around it.
+fn any_task() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(json!({"set": {"x": "${ .x }"}})),
+        Just(json!({"wait": {"milliseconds": 1}})),
+        Just(json!({"wait": "${ .x }", "if": ".x"})),
+        Just(json!({"switch": [{"c": {"then": "exit"}}]})),
+    ];
+    leaf.prop_recursive(4, 40, 4, |inner| {
+        let list = || proptest::collection::vec(inner.clone(), 1..4).prop_map(named);
+        prop_oneof![
+            list().prop_map(|tasks| json!({"do": tasks})),
+            (list(), any::<bool>()).prop_map(
+                |(tasks, compete)| json!({"fork": {"branches": tasks, "compete": compete}})
+            ),
+            list().prop_map(|tasks| json!({"try": tasks, "catch": {"retry": {"when": "$error"}}})),
+            (list(), list()).prop_map(|(tasks, mut handler)| {
+                handler.push(json!({"said": {"set": "$e.title"}}));
+                json!({"try": tasks, "catch": {"as": "e", "when": "$e.status", "do": handler}})
+            }),
+        ]
+    })
+}
+
+fn named(tasks: Vec<Value>) -> Vec<Value> {
+    let names = (0..).map(|at| format!("t{at}"));
+    names
+        .zip(tasks)
+        .map(|(name, task)| Value::Object(Map::from_iter([(name, task)])))
+        .collect()
+}
+
+/// The pointers of the tasks below a task, in document order, each with that of the task it stands in.
+fn pointers(task: &Value, at: &str, found: &mut Vec<(String, String)>) {
+    for list in ["/do", "/fork/branches", "/try", "/catch/do"] {
+        let items = task.pointer(list).and_then(Value::as_array);
+        for (index, item) in items.into_iter().flatten().enumerate() {
+            for (name, inner) in item.as_object().into_iter().flatten() {
+                let pointer = format!("{at}{list}/{index}/{name}");
+                found.push((pointer.clone(), at.to_owned()));
+                pointers(inner, &pointer, found);
+            }
+        }
+    }
+}
+
 #[test]
 fn the_valid_documents_are_valid() {
     for document in valid() {
@@ -216,6 +284,30 @@ proptest! {
 
     #[test]
     fn any_json_is_compiled_or_refused(document in any_value()) {
+        obeys_the_laws(&document)?;
+    }
+
+    #[test]
+    fn every_task_of_any_nesting_has_its_node_below_its_container(
+        tasks in proptest::collection::vec(any_task(), 1..4),
+    ) {
+        let document = json!({
+            "document": {"dsl": "1.0.3", "namespace": "default", "name": "nested", "version": "1.0.0"},
+            "do": named(tasks),
+        });
+        let plan = support::plan(&document.to_string());
+        let mut expected = Vec::new();
+        pointers(&document, "", &mut expected);
+        // The outermost list is the plan's root.
+        let expected: Vec<(String, String)> = expected
+            .into_iter()
+            .map(|(pointer, parent)| (pointer, if parent.is_empty() { "/do".to_owned() } else { parent }))
+            .collect();
+        let nodes = plan.nodes().skip(1).map(|(_, node)| {
+            let parent = plan.node(node.parent.expect("only the root has none"));
+            (node.pointer.to_string(), parent.pointer.to_string())
+        });
+        prop_assert_eq!(nodes.collect::<Vec<_>>(), expected);
         obeys_the_laws(&document)?;
     }
 

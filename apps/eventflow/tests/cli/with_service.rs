@@ -299,3 +299,52 @@ fn a_benchmark_with_a_wrong_output_fails() {
     );
     assert!(said.err.contains("n: 2"), "{}", said.err);
 }
+
+#[test]
+fn an_execution_is_paused_explained_resumed_and_stopped() {
+    let service = Service::start();
+    apply(&service, CHARGE);
+    service.run(&["start", "charge", "--id", "c-1"]).exits(0);
+    let said = service.run(&["explain", "c-1"]).exits(0);
+    assert!(
+        said.out
+            .starts_with("c-1  running  `charge` waits for an agent that serves `charge`\n"),
+        "{}",
+        said.out
+    );
+    assert!(
+        said.out
+            .contains("if none takes it in time, attempt 2 of 4 follows"),
+        "{}",
+        said.out
+    );
+    let said = service.run(&["pause", "c-1", "--reason", "lunch"]).exits(0);
+    assert_eq!(said.out, "c-1  suspended\n");
+    let said = service
+        .run(&["explain", "c-1", "--output", "json"])
+        .exits(0);
+    assert_eq!(said.json()["status"], "suspended");
+    let history = service.run(&["history", "c-1"]).exits(0);
+    assert!(
+        history.out.contains("lunch"),
+        "the reason is kept: {}",
+        history.out
+    );
+    assert_eq!(
+        service.run(&["resume", "c-1"]).exits(0).out,
+        "c-1  running\n"
+    );
+
+    // One that is refused does not keep the others from it.
+    let said = service.run(&["stop", "nobody", "c-1"]).exits(1);
+    assert_eq!(said.out, "c-1  cancelled\n");
+    assert!(
+        said.err.contains("there is no execution nobody"),
+        "{}",
+        said.err
+    );
+    let said = service.run(&["resume", "c-1"]).exits(2);
+    assert!(said.err.contains("cancelled already"), "{}", said.err);
+    let said = service.run(&["explain", "c-1"]).exits(0);
+    assert_eq!(said.out, "c-1  cancelled  it was stopped\n");
+}

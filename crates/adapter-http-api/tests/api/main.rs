@@ -1,5 +1,6 @@
 //! The API from outside: requests to a router over mocked ports, and to a server over real sockets.
 
+mod controls;
 mod executions;
 mod hostile;
 mod operations;

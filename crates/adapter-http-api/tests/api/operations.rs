@@ -18,12 +18,16 @@ const ROUTES: &[&str] = &[
     "GET /v1/executions",
     "GET /v1/executions/{id}",
     "GET /v1/executions/{id}/events",
+    "GET /v1/executions/{id}/explain",
     "GET /v1/executions/{id}/history",
     "GET /v1/system",
     "GET /v1/workflows",
     "GET /v1/workflows/{namespace}/{name}",
     "GET /v1/workflows/{namespace}/{name}/{version}",
     "POST /v1/executions",
+    "POST /v1/executions/{id}/pause",
+    "POST /v1/executions/{id}/resume",
+    "POST /v1/executions/{id}/stop",
     "POST /v1/tasks/lease",
     "POST /v1/tasks/results",
     "POST /v1/tasks/{token}/complete",
@@ -96,7 +100,7 @@ async fn a_path_that_is_none_is_404_and_a_method_that_is_none_405() {
     for path in [
         "/",
         "/v1",
-        "/v1/executions/x/pause",
+        "/v1/executions/x/retry",
         "/v1/executions/",
         "/%ff",
     ] {
@@ -106,7 +110,7 @@ async fn a_path_that_is_none_is_404_and_a_method_that_is_none_405() {
             .is_problem(404, "/docs");
     }
     Ports::default()
-        .ask(post("/v1/executions/x/pause", "{}"))
+        .ask(post("/v1/executions/x/retry", "{}"))
         .await
         .is_problem(404, "/docs");
     let answer = Ports::default().ask(post("/healthz", "{}")).await;

@@ -441,7 +441,8 @@ fn duration_of(
         Span::Fixed(duration) => return Ok(Ok(*duration)),
         Span::Computed(expression) => expression.evaluate(scope)?,
     };
-    let value = computed.to_value();
+    // What is JSON and still no value (`1e400`) is no duration either.
+    let value = computed.read().unwrap_or_default();
     Ok(duration::of_value(&value).map_err(|detail| {
         Problem::new(
             ErrorKind::Expression,

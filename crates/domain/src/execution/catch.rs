@@ -86,11 +86,15 @@ impl Asked<'_> {
         {
             return Ok(Answer::PassOn);
         }
-        let due = match &catch.retry {
-            Some(retry) => self.due(retry, at)?,
-            None => None,
+        let Some(retry) = &catch.retry else {
+            return Ok(Answer::Handle);
         };
-        Ok(due.map_or(Answer::Handle, Answer::TryAgain))
+        Ok(match self.due(retry, at)? {
+            Some(due) => Answer::TryAgain(due),
+            // Tried in vain, and nobody to handle it: an error is swallowed only where that is all that was asked for.
+            None if catch.tasks.is_empty() => Answer::PassOn,
+            None => Answer::Handle,
+        })
     }
 
     /// When the next try is due, if there is one.

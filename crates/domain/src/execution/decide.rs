@@ -64,12 +64,13 @@ pub fn decide(
             }
             let state = current(execution, task, *attempt)?;
             undecided(state, task, *attempt)?;
+            wanted(execution, task, *attempt)?;
             Ok(vec![fail(execution, plan, state, task, failure, at)])
         }
         // An attempt that nobody began has no lease, one that has ended since needs none.
         Command::ExpireLease { task, attempt } => Ok(current(execution, task, *attempt)
             .ok()
-            .filter(|state| state.is_ready() && state.agent.is_some())
+            .filter(|state| state.is_ready() && state.agent.is_some() && !execution.is_stopping)
             .map(|state| fail(execution, plan, state, task, Failure::silence(task), at))
             .into_iter()
             .collect()),
@@ -131,6 +132,18 @@ fn undecided(state: &Task, task: &TaskReference, attempt: Attempt) -> Result<(),
         TaskStatus::Cancelled => superseded("the task was cancelled"),
         TaskStatus::Skipped => superseded("the task was skipped"),
     }
+}
+
+/// Refuses a result where everything that is under way is being cancelled.
+fn wanted(execution: &Execution, task: &TaskReference, attempt: Attempt) -> Result<(), Rejection> {
+    if !execution.is_stopping {
+        return Ok(());
+    }
+    Err(Rejection::Superseded {
+        task: task.clone(),
+        attempt,
+        reason: "the execution is being stopped",
+    })
 }
 
 fn pause(execution: &Execution, control: &Control) -> Result<Vec<Event>, Rejection> {
@@ -224,6 +237,7 @@ fn complete(
         return Ok(Vec::new());
     }
     undecided(state, task, attempt)?;
+    wanted(execution, task, attempt)?;
     let Some(node) = plan.find(&task.pointer) else {
         return Err(Rejection::UnknownTask(task.clone()));
     };

@@ -47,7 +47,7 @@ impl Execution {
                     self.input = input.clone();
                 }
                 self.root.max_parallel = *max_parallel;
-                self.unsettled.push_back(Unsettled::Entered(None));
+                self.unsettled.insert(Unsettled::Entered(None));
             }
             Event::ExecutionCompleted { output } => {
                 self.output = Some(self.resolve(output));
@@ -64,7 +64,7 @@ impl Execution {
                 self.is_stopping = true;
                 self.status = self.unpaused();
                 self.unsettled.clear();
-                self.unsettled.push_back(Unsettled::Stopping);
+                self.unsettled.insert(Unsettled::Stopping);
             }
             Event::ExecutionCancelled => self.end(Status::Cancelled, at),
             Event::SequenceEntered {
@@ -156,6 +156,10 @@ impl Execution {
                 if let Some(state) = self.tasks.get_mut(task) {
                     state.status = TaskStatus::Waiting;
                     state.fail(*attempt, error);
+                    // Of a `try`: nothing further begins in the round that failed.
+                    if let Some(container) = &mut state.container {
+                        container.closing = true;
+                    }
                 }
             }
             Event::TimerFired { task, attempt } => {
@@ -259,24 +263,17 @@ impl Execution {
         at: Timestamp,
     ) -> &mut Task {
         let value = self.resolve(input);
-        let flow = Content::InputOf(reference.clone());
-        let before = self
-            .tasks
-            .get(reference)
-            .and_then(|task| task.container.as_ref());
-        let container = match before {
-            Some(before) => before.again(flow, Flow::Together),
-            None => Container::holding(flow),
-        };
         let state = self.activate(reference, within, None, value, at);
         state.status = TaskStatus::Running;
         state.started_at = Some(at);
-        state.container = Some(container);
+        state
+            .container
+            .get_or_insert_with(|| Container::holding(Content::InputOf(reference.clone())));
         if let Some(timeout) = timeout {
             self.set_deadline(reference, at.after(timeout));
         }
         self.unsettled
-            .push_back(Unsettled::Entered(Some(reference.clone())));
+            .insert(Unsettled::Entered(Some(reference.clone())));
         self.tasks
             .get_mut(reference)
             .expect("it was activated above")
@@ -289,7 +286,7 @@ impl Execution {
             *container = container.again(flow, kind);
         }
         self.unsettled
-            .push_back(Unsettled::Entered(Some(reference.clone())));
+            .insert(Unsettled::Entered(Some(reference.clone())));
     }
 
     /// Starts the clock of one attempt of a `try`, where it has one.
@@ -344,9 +341,15 @@ impl Execution {
             round = container.round;
         }
         let attempt = attempt.unwrap_or_else(|| self.next_attempt(reference));
-        let earlier = self.tasks.get(reference).map(Task::remembered);
         let mut task = Task::activated(within.cloned(), attempt, input, at);
-        task.earlier = earlier.unwrap_or_default();
+        if let Some(before) = self.tasks.get(reference) {
+            task.earlier = before.remembered();
+            // Also where it is only skipped this time: no two rounds of a container have the same number.
+            let again = |container: &Container| {
+                container.again(Content::InputOf(reference.clone()), Flow::Together)
+            };
+            task.container = before.container.as_ref().map(again);
+        }
         task.round = round;
         self.tasks
             .entry(reference.clone())
@@ -471,8 +474,7 @@ impl Execution {
         task.ended_at = Some(at);
         let performed = task.work.is_some();
         let within = task.within.clone();
-        self.unsettled
-            .push_back(Unsettled::Ended(reference.clone()));
+        self.unsettled.insert(Unsettled::Ended(reference.clone()));
         let Some(container) = self.container_mut(within.as_ref()) else {
             return;
         };

@@ -1,9 +1,9 @@
 //! Branches that run side by side: when a fork is over, with which output and which `$context` (DESIGN section 9).
 
-use serde_json::Map;
+use std::collections::BTreeMap;
 
 use super::{
-    Content, Event, Execution, Task, TaskStatus,
+    Container, Content, Event, Execution, Task, TaskStatus,
     activate::Activation,
     scope::{Fields, text},
     settle::{below_cancelled, fault, sends_to_the_end},
@@ -25,43 +25,53 @@ pub(crate) struct Forked<'a> {
 }
 
 impl<'a> Forked<'a> {
-    /// What follows from the end of a branch.
+    /// What follows from the end of a branch. It depends on all that have ended and not on the one that is asked about,
+    /// so that recovery, which asks in another order, comes to the same end.
     pub(crate) fn branch_ended(&self, branch: &TaskReference, state: &Task) -> Vec<Event> {
         let Some(container) = self.execution.container(Some(self.reference)) else {
             return Vec::new();
         };
         let all_ended = container.ended as usize >= self.fork.branches.len();
         match state.status {
-            TaskStatus::Completed if self.ends_everything(state, branch) => {
-                self.finish(&Content::OutputOf(branch.clone()), [state])
-            }
-            TaskStatus::Completed | TaskStatus::Skipped | TaskStatus::Faulted
-                if self.fork.compete =>
-            {
-                self.race_moved(container.winner.as_ref(), all_ended)
-            }
-            TaskStatus::Faulted => self.lost(),
-            TaskStatus::Completed | TaskStatus::Skipped if all_ended && !container.closing => {
-                self.all_done()
-            }
+            TaskStatus::Completed | TaskStatus::Skipped | TaskStatus::Faulted => {}
             // Whoever cancelled a branch draws the consequences.
-            TaskStatus::Completed
-            | TaskStatus::Skipped
-            | TaskStatus::Cancelled
+            TaskStatus::Cancelled
             | TaskStatus::Pending
             | TaskStatus::Running
             | TaskStatus::Waiting
-            | TaskStatus::Suspended => Vec::new(),
+            | TaskStatus::Suspended => return Vec::new(),
+        }
+        if self.fork.compete {
+            self.race_moved(container, all_ended)
+        } else if all_ended || self.is_decisive(branch, state) {
+            self.decided(container)
+        } else {
+            Vec::new()
         }
     }
 
     /// The first to complete wins; where nobody can any more, the first error counts.
-    fn race_moved(&self, winner: Option<&TaskReference>, all_ended: bool) -> Vec<Event> {
+    fn race_moved(&self, container: &Container, all_ended: bool) -> Vec<Event> {
+        let winner = container.winner.as_ref();
         match winner.and_then(|winner| Some((winner, self.execution.tasks.get(winner)?))) {
             Some((winner, state)) => self.finish(&Content::OutputOf(winner.clone()), [state]),
-            None if !all_ended => Vec::new(),
+            None if !all_ended || container.closing => Vec::new(),
             None if self.first_error().is_some() => self.lost(),
             None => self.finish(&Content::Value(Value::null()), []),
+        }
+    }
+
+    /// The first branch to fail or to end the execution decides; where none does, all are done.
+    fn decided(&self, container: &Container) -> Vec<Event> {
+        let ended = self.branches().filter_map(|(branch, state)| {
+            let state = state?;
+            self.is_decisive(&branch, state).then_some((branch, state))
+        });
+        match ended.min_by_key(|(_, state)| state.ended_at) {
+            Some((_, state)) if state.status == TaskStatus::Faulted => self.lost(),
+            Some((branch, state)) => self.finish(&Content::OutputOf(branch), [state]),
+            None if container.closing => Vec::new(),
+            None => self.all_done(),
         }
     }
 
@@ -127,24 +137,33 @@ impl<'a> Forked<'a> {
         first.and_then(|state| state.error.clone())
     }
 
-    fn ends_everything(&self, state: &Task, branch: &TaskReference) -> bool {
+    /// Whether nothing beside this branch matters any more: it failed, or it has ended the execution.
+    fn is_decisive(&self, branch: &TaskReference, state: &Task) -> bool {
         let node = self.plan.find(&branch.pointer).map(|id| self.plan.node(id));
-        node.is_some_and(|node| sends_to_the_end(self.execution, self.plan, node, state))
+        state.status == TaskStatus::Faulted
+            || node.is_some_and(|node| sends_to_the_end(self.execution, self.plan, node, state))
     }
 
-    /// The branches in document order, those that have begun.
-    fn states(&self) -> impl Iterator<Item = Option<&'a Task>> {
+    /// The branches in document order, with the state of those that have begun.
+    fn branches(&self) -> impl Iterator<Item = (TaskReference, Option<&'a Task>)> {
         let (execution, plan, iteration) =
             (self.execution, self.plan, self.reference.iteration.clone());
         self.fork.branches.iter().map(move |branch| {
-            execution.this_round(&TaskReference {
+            let branch = TaskReference {
                 pointer: plan.node(*branch).pointer.clone(),
                 iteration: iteration.clone(),
-            })
+            };
+            let state = execution.this_round(&branch);
+            (branch, state)
         })
     }
 
-    /// `$context` with what these branches have changed of it, in declared order; none where no branch did.
+    fn states(&self) -> impl Iterator<Item = Option<&'a Task>> {
+        self.branches().map(|(_, state)| state)
+    }
+
+    /// `$context` with what these branches have changed of it, in declared order; none where no branch did. One that is
+    /// no object can't be merged: the last wins.
     fn merged(&self, exporting: impl IntoIterator<Item = &'a Task>) -> Option<Value> {
         let exports: Vec<&Value> = exporting
             .into_iter()
@@ -153,26 +172,25 @@ impl<'a> Forked<'a> {
         if let [] | [_] = exports[..] {
             return exports.first().map(|only| (*only).clone());
         }
+        let changed: Option<Vec<_>> = exports.iter().map(|export| fields(export)).collect();
+        let Some(changed) = changed else {
+            return exports.last().map(|last| (*last).clone());
+        };
         let before = fields(self.execution.context_within(Some(self.reference)));
+        let before = before.unwrap_or_default();
         let mut merged = before.clone();
-        for export in exports {
-            let changed = fields(export)
-                .into_iter()
-                .filter(|(name, value)| before.get(name) != Some(value));
-            merged.extend(changed);
+        for (name, value) in changed.into_iter().flatten() {
+            if before.get(&name) != Some(&value) {
+                merged.insert(name, value);
+            }
         }
-        let merged: Vec<(&str, Json)> = merged
-            .iter()
-            .map(|(name, value)| (name.as_str(), Json::of(value)))
-            .collect();
-        Some(Value::new(Json::of(&Fields(merged))))
+        let merged = merged.iter();
+        let merged = merged.map(|(name, value)| (name.as_str(), value.clone()));
+        Some(Value::new(Json::of(&Fields(merged.collect()))))
     }
 }
 
-/// The fields of a `$context`; one that is no object has none.
-fn fields(context: &Value) -> Map<String, serde_json::Value> {
-    match text(context).to_value() {
-        serde_json::Value::Object(fields) => fields,
-        _ => Map::new(),
-    }
+/// The fields of a `$context`, as text: a number may be what a parsed value cannot hold. None where it is no object.
+fn fields(context: &Value) -> Option<BTreeMap<String, Json>> {
+    text(context).read().ok()
 }

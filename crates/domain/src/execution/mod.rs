@@ -18,7 +18,7 @@ mod status;
 mod step;
 mod task;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -80,13 +80,15 @@ pub struct Execution {
     owed: BTreeSet<(Sequence, TaskReference)>,
     deadlines: BTreeSet<(Timestamp, Timer)>,
     /// What ended or was entered and may have consequences. A hint, so no part of the state: `unsettle` finds all of it
-    /// again, and settling twice is harmless.
+    /// again, and settling twice is harmless. It is settled in its own order and not in that of its coming, so that the
+    /// same follows after a recovery.
     #[serde(skip)]
-    unsettled: VecDeque<Unsettled>,
+    unsettled: BTreeSet<Unsettled>,
 }
 
-/// Something whose consequences may not have been drawn yet.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Something whose consequences may not have been drawn yet, in the order in which they are: what was entered before
+/// what has ended, so that what may run side by side begins side by side.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Unsettled {
     /// The execution was accepted.
     Requested,
@@ -146,7 +148,7 @@ impl Execution {
             is_stopping: false,
             owed: BTreeSet::new(),
             deadlines: BTreeSet::from([(timeout, Timer::Execution)]),
-            unsettled: VecDeque::from([Unsettled::Requested]),
+            unsettled: BTreeSet::from([Unsettled::Requested]),
             requested,
         }
     }
@@ -156,9 +158,18 @@ impl Execution {
         self.status.is_ended()
     }
 
-    /// Whether consequences are left to be drawn: an advance is owed. Those of a paused execution wait.
+    /// Whether consequences are left to be drawn: an advance is owed. Those of a paused execution wait, but for the end
+    /// of its suspending.
     pub fn owes_advance(&self) -> bool {
-        !self.unsettled.is_empty() && !self.is_paused()
+        if self.is_paused() {
+            return self.has_drained();
+        }
+        !self.unsettled.is_empty()
+    }
+
+    /// Whether what was under way when a pause was asked for has run out.
+    pub(crate) fn has_drained(&self) -> bool {
+        self.status == Status::Suspending && !self.is_attempted()
     }
 
     /// Whether nothing new may begin until it is resumed.
@@ -167,7 +178,7 @@ impl Execution {
     }
 
     /// Whether an attempt is with somebody.
-    pub(crate) fn is_attempted(&self) -> bool {
+    fn is_attempted(&self) -> bool {
         self.dispatches(Sequence(0))
             .any(|owed| owed.task.agent.is_some())
     }
@@ -230,21 +241,20 @@ impl Execution {
             return;
         }
         if self.is_stopping {
-            self.unsettled.push_back(Unsettled::Stopping);
+            self.unsettled.insert(Unsettled::Stopping);
             return;
         }
         if self.started_at.is_none() {
-            self.unsettled.push_back(Unsettled::Requested);
+            self.unsettled.insert(Unsettled::Requested);
             return;
         }
-        self.unsettled.push_back(Unsettled::Entered(None));
+        self.unsettled.insert(Unsettled::Entered(None));
         for (reference, task) in &self.tasks {
             if task.status.is_ended() {
-                self.unsettled
-                    .push_back(Unsettled::Ended(reference.clone()));
+                self.unsettled.insert(Unsettled::Ended(reference.clone()));
             } else if task.container.is_some() {
                 self.unsettled
-                    .push_back(Unsettled::Entered(Some(reference.clone())));
+                    .insert(Unsettled::Entered(Some(reference.clone())));
             }
         }
     }

@@ -70,13 +70,15 @@ impl Execution {
             .map(|(_, timer)| timer)
     }
 
-    /// The timers of a paused execution keep their times and act when it is resumed, except its own.
+    /// The timers of a paused execution keep their times and act when it is resumed, except its own; those of one that
+    /// is being stopped never act.
     fn first_deadline(&self) -> Option<&(Timestamp, Timer)> {
+        if self.is_stopping {
+            return None;
+        }
         if self.is_paused() {
-            return self
-                .deadlines
-                .iter()
-                .find(|(_, timer)| *timer == Timer::Execution);
+            let own = self.created_at.after(self.requested.timeout);
+            return self.deadlines.get(&(own, Timer::Execution));
         }
         self.deadlines.first()
     }

@@ -2,6 +2,8 @@
 //!
 //! A pure function of state and plan, so settling twice gives nothing the second time: recovery may settle everything.
 
+use std::sync::Arc;
+
 use super::{
     Container, Content, Event, Execution, Status, Task, TaskStatus, Unsettled,
     activate::{Activation, expression_problem},
@@ -15,7 +17,7 @@ use crate::{
     expression::EvaluationError,
     ids::TaskReference,
     limits::BYTES_PER_STEP_MAX,
-    plan::{Graph, Join, Kind, Node, NodeId, Plan, Then},
+    plan::{Fork, Graph, Join, Kind, Node, NodeId, Plan, Then},
     value::{Json, Value},
 };
 
@@ -88,7 +90,17 @@ fn entered(execution: &Execution, plan: &Plan, task: Option<&TaskReference>) -> 
                 })
             }
         }
-        Kind::Fork(fork) => portion(fork.branches.iter(), |branch, ahead| {
+        Kind::Fork(fork) if fork.branches.is_empty() => {
+            let none = Json::of(&[(); 0]);
+            finish(
+                execution,
+                plan,
+                task,
+                node,
+                &Content::Value(Value::new(none)),
+            )
+        }
+        Kind::Fork(fork) => portion(unbegun(plan, fork, container), |branch, ahead| {
             begin_beside(execution, plan, *branch, task, &branch_input(task), ahead)
         }),
         Kind::Sequence(_)
@@ -99,6 +111,16 @@ fn entered(execution: &Execution, plan: &Plan, task: Option<&TaskReference>) -> 
         | Kind::Invoke(_)
         | Kind::Wait(_) => Vec::new(),
     }
+}
+
+/// The branches that have not begun: they begin in document order, which is that of the nodes.
+fn unbegun<'a>(plan: &Plan, fork: &'a Fork, container: &Container) -> std::slice::Iter<'a, NodeId> {
+    let last = container.position.as_ref();
+    let last = last.and_then(|last| plan.find(&last.pointer));
+    let begun = fork
+        .branches
+        .partition_point(|branch| last.is_some_and(|last| *branch <= last));
+    fork.branches[begun..].iter()
 }
 
 /// What each branch of a fork is given: the fork's own input.
@@ -272,15 +294,23 @@ fn ends_inside(execution: &Execution, plan: &Plan, node: &Node, task: &Task) -> 
     let Kind::Fork(fork) = &node.kind else {
         return false;
     };
-    let branches = fork.branches.iter().filter_map(|branch| {
-        let pointer = plan.node(*branch).pointer.clone();
-        let iteration = container.position.as_ref()?.iteration.clone();
-        let reference = TaskReference { pointer, iteration };
-        find(execution, plan, &reference).filter(|(_, task)| task.round == container.round)
-    });
-    branches
-        .into_iter()
-        .any(|(node, task)| sends_to_the_end(execution, plan, node, task))
+    let ends = |branch: &TaskReference| {
+        find(execution, plan, branch)
+            .filter(|(_, task)| task.round == container.round)
+            .is_some_and(|(node, task)| sends_to_the_end(execution, plan, node, task))
+    };
+    if fork.compete {
+        return container.winner.as_ref().is_some_and(ends);
+    }
+    let Some(last) = &container.position else {
+        return false;
+    };
+    fork.branches.iter().any(|branch| {
+        ends(&TaskReference {
+            pointer: plan.node(*branch).pointer.clone(),
+            iteration: last.iteration.clone(),
+        })
+    })
 }
 
 /// Whether a completed task has ended the execution, by its own `then` or by what ran in it.
@@ -464,7 +494,7 @@ pub(crate) fn fault(
 
 /// Cancels what is still under way, in portions; then the execution ends.
 pub(crate) fn close(execution: &Execution, last: impl FnOnce() -> Event) -> Vec<Event> {
-    let cancelled = cancel(execution, |_| true);
+    let cancelled = cancel(execution.tasks.iter());
     if cancelled.is_empty() {
         vec![last()]
     } else {
@@ -472,12 +502,9 @@ pub(crate) fn close(execution: &Execution, last: impl FnOnce() -> Event) -> Vec<
     }
 }
 
-/// A portion of the open tasks that match, cancelled.
-pub(crate) fn cancel(execution: &Execution, matches: impl Fn(&Task) -> bool) -> Vec<Event> {
-    let open = execution
-        .tasks
-        .iter()
-        .filter(|(_, task)| !task.status.is_ended() && matches(task));
+/// A portion of those of these tasks that are open, cancelled.
+fn cancel<'a>(tasks: impl Iterator<Item = (&'a TaskReference, &'a Task)>) -> Vec<Event> {
+    let open = tasks.filter(|(_, task)| !task.status.is_ended());
     open.take(EVENTS_PER_PORTION_MAX)
         .map(|(reference, _)| Event::TaskCancelled {
             task: reference.clone(),
@@ -487,7 +514,15 @@ pub(crate) fn cancel(execution: &Execution, matches: impl Fn(&Task) -> bool) -> 
 
 /// A portion of what is under way in this container, cancelled.
 pub(crate) fn below_cancelled(execution: &Execution, container: &TaskReference) -> Vec<Event> {
-    cancel(execution, |task| is_below(execution, task, container))
+    let prefix: Arc<str> = format!("{}/", container.pointer).into();
+    let first = TaskReference {
+        pointer: prefix.clone(),
+        iteration: Vec::new(),
+    };
+    // In the order of their pointers, so that what stands elsewhere costs nothing.
+    let near = execution.tasks.range(first..);
+    let near = near.take_while(|(reference, _)| reference.pointer.starts_with(&*prefix));
+    cancel(near.filter(|(_, task)| is_below(execution, task, container)))
 }
 
 /// Whether a task stands in this container, at any depth.

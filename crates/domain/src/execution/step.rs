@@ -1,7 +1,7 @@
 //! One step of an execution: a command decided, its events folded, their consequences drawn, all within bounds.
 
 use super::{
-    Command, Content, Event, Execution, Rejection, Status, decide,
+    Command, Content, Event, Execution, Rejection, decide,
     settle::{EVENTS_PER_PORTION_MAX, settle},
 };
 use crate::{
@@ -50,17 +50,17 @@ impl Stepped {
     fn draw_consequences(&mut self, execution: &mut Execution, plan: &Plan, at: Timestamp) {
         while self.has_room() {
             if execution.is_paused() {
-                if execution.status == Status::Suspending && !execution.is_attempted() {
+                if execution.has_drained() {
                     self.apply(execution, vec![Event::ExecutionSuspended], at);
                 }
                 return;
             }
-            let Some(item) = execution.unsettled.front().cloned() else {
+            let Some(item) = execution.unsettled.first().cloned() else {
                 return;
             };
             let events = settle(execution, plan, &item);
             if events.is_empty() {
-                execution.unsettled.pop_front();
+                execution.unsettled.remove(&item);
             } else {
                 self.apply(execution, events, at);
             }

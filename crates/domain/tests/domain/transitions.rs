@@ -14,20 +14,28 @@ const UPDATE: &str =
     "EVENTFLOW_UPDATE_TRANSITIONS=1 cargo nextest run -p eventflow-domain transitions";
 
 /// Every kind of event, in the order of an execution's life.
-const KINDS: [&str; 16] = [
+const KINDS: [&str; 24] = [
     "execution_requested",
     "execution_started",
     "sequence_entered",
+    "fork_entered",
+    "wait_started",
     "task_scheduled",
     "task_started",
     "retry_scheduled",
     "timer_fired",
+    "error_caught",
     "branch_selected",
     "task_completed",
     "task_faulted",
     "task_timed_out",
     "task_skipped",
     "task_cancelled",
+    "execution_pause_requested",
+    "execution_suspended",
+    "execution_resumed",
+    "execution_stop_requested",
+    "execution_cancelled",
     "execution_completed",
     "execution_faulted",
     "execution_timed_out",
@@ -104,6 +112,9 @@ fn refusal(refused: &Refused) -> String {
         Refused::Superseded(reason) => (*reason).to_owned(),
         Refused::NotScheduled => "never handed out".to_owned(),
         Refused::HeldBy(agent) => format!("held by {agent}"),
+        Refused::Ended(status) => format!("{} already", status.as_str()),
+        Refused::Stopping => "being stopped".to_owned(),
+        Refused::Paused => "paused".to_owned(),
     }
 }
 

@@ -53,7 +53,7 @@ impl Compiler<'_> {
             }
             AGENT => {
                 let with = arguments(task, faults)?;
-                self.to_agent(&with)
+                self.agent_call(&with)
             }
             name if NOT_YET.contains(&name) => {
                 faults.not_yet(&function, &format!("calling {}", quoted(name)));
@@ -79,7 +79,7 @@ impl Compiler<'_> {
     }
 
     /// `{capability, input, startWithin, heartbeat, retry}`
-    fn to_agent(&mut self, with: &Site<'_>) -> Option<Invoke> {
+    fn agent_call(&mut self, with: &Site<'_>) -> Option<Invoke> {
         let (variables, faults) = (&self.variables, &mut self.faults);
         let executed = ["capability", "input", "startWithin", "heartbeat", "retry"];
         property::check(with, &executed, &[], faults);

@@ -1,6 +1,15 @@
 //! Calls of agents and over HTTP, and errors that are raised.
 
-USES
+use eventflow_domain::{
+    DurationMs,
+    plan::{Kind, Performer},
+    retry::{Backoff, Jitter, RetryPolicy},
+};
+
+use crate::{
+    check_fault, node,
+    support::{outline, plan, tasks},
+};
 
 #[test]
 fn an_http_call_is_read_whole() {
@@ -68,6 +77,27 @@ fn a_retry_policy_is_read_whole() {
         }
     );
     assert_eq!(policy("{limit: {attempt: {count: 0}}}").retries, 0);
+}
+
+#[test]
+fn conditions_and_times_of_a_retry_belong_to_a_catch() {
+    for (policy, pointer) in [
+        ("{when: .x}", "when"),
+        ("{exceptWhen: $error.x}", "exceptWhen"),
+        ("{limit: {duration: PT1M}}", "limit/duration"),
+        (
+            "{limit: {attempt: {duration: PT1M}}}",
+            "limit/attempt/duration",
+        ),
+    ] {
+        check_fault(
+            &format!(
+                "\n- a: {{call: agent:1.0.0@default, with: {{capability: a, retry: {policy}}}}}\n"
+            ),
+            &format!("/do/0/a/with/retry/{pointer}"),
+            "in `catch.retry` only",
+        );
+    }
 }
 
 #[test]

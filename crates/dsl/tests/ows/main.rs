@@ -7,7 +7,6 @@ mod flow;
 #[path = "../support/mod.rs"]
 mod support;
 mod tasks;
-mod waiting;
 
 use eventflow_domain::plan::{Node, Plan};
 use support::{faults, outline, tasks};

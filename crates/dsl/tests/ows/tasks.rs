@@ -1,6 +1,16 @@
 //! What every task has: its place, its name, its base, and the bounds of a document.
 
-USES
+use eventflow_domain::{
+    DurationMs,
+    limits::{EXECUTION_TIMEOUT, START_WITHIN},
+    plan::{HttpOutput, Kind, Performer},
+    retry::RetryPolicy,
+};
+
+use crate::{
+    check_fault, fault, node,
+    support::{faults, outline, plan, tasks},
+};
 
 #[test]
 fn nested_tasks_have_the_pointers_of_the_standard() {
@@ -135,6 +145,30 @@ fn a_thousand_tasks_are_compiled_and_one_more_is_not() {
         fault.starts_with("/do: ") && fault.contains("/do/1000/t1000"),
         "{fault}"
     );
+}
+
+#[test]
+fn tasks_are_counted_wherever_they_stand() {
+    let list = |count: usize| {
+        let tasks: Vec<String> = (0..count)
+            .map(|at| format!("{{t{at}: {{set: {{a: 1}}}}}}"))
+            .collect();
+        tasks.join(", ")
+    };
+    // Beside the two containers and the body.
+    let nested = |branches: usize, handlers: usize| {
+        format!(
+            "
+- f: {{fork: {{branches: [{}]}}}}
+- t: {{try: [{{a: {{set: {{x: 1}}}}}}], catch: {{do: [{}]}}}}
+",
+            list(branches),
+            list(handlers)
+        )
+    };
+    assert_eq!(plan(&tasks(&nested(497, 500))).nodes().count(), 1_001);
+    check_fault(&nested(497, 501), "/do", "/do/1/t/catch/do/500/t500");
+    check_fault(&nested(1_000, 1), "/do", "/do/0/f/fork/branches/999/t999");
 }
 
 #[test]

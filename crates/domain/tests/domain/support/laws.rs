@@ -2,13 +2,13 @@
 //! and I12).
 
 use eventflow_domain::{
-    Sequence, TaskReference, Timestamp,
-    execution::{Event, Execution, Status, TaskStatus},
+    Sequence, TaskReference, Timestamp, Value,
+    execution::{Content, Event, Execution, Status, TaskStatus},
     limits::{EVENTS_PER_STEP_MAX, TASKS_PER_EXECUTION_MAX},
-    plan::{Kind, Node, Plan},
+    plan::{Kind, Node, NodeId, Plan},
 };
 
-use super::{Run, run::fold};
+use super::{Run, run::fold, task_of};
 
 /// Checks a whole history, event by event.
 #[track_caller]
@@ -16,11 +16,15 @@ pub(crate) fn check(plan: &Plan, history: &[(Event, Timestamp)]) {
     let mut before = fold(&history[..1]);
     for (event, at) in &history[1..] {
         assert!(!before.is_ended(), "{} after the end", event.kind());
-        if let Some(task) = begun(&before, event) {
+        let begun = begun(&before, event);
+        if let Some(task) = begun {
             begins_in_its_turn(plan, &before, task);
         }
+        control_holds(&before, event, begun.is_some());
+        counts_on(&before, event);
         let mut after = before.clone();
         after.evolve(event, *at);
+        one_winner(plan, &before, event, &after);
         assert_eq!(after.sequence, before.sequence.next());
         limits_hold(plan, &after);
         assert_eq!(
@@ -61,9 +65,16 @@ pub(crate) fn check_at_rest(run: &Run<'_>) {
         .is_some_and(|deadline| deadline <= run.now);
     if !execution.is_ended() {
         assert!(
-            execution.owed(Sequence(0)).next().is_some() || waits || due,
+            execution.owed(Sequence(0)).next().is_some() || waits || due || execution.is_paused(),
             "an open execution waits for nothing"
         );
+        let begun = execution.owed(Sequence(0));
+        let begun = begun.filter(|owed| owed.task.agent.is_some()).count();
+        match execution.status {
+            Status::Suspending => assert!(begun > 0, "it is suspending for ever"),
+            Status::Suspended => assert_eq!(begun, 0, "it is suspended while somebody works"),
+            _ => assert!(!execution.is_stopping, "it is being stopped for ever"),
+        }
         assert!(execution.next_deadline().is_some());
     }
     settled(run);
@@ -93,6 +104,8 @@ fn begun<'e>(before: &Execution, event: &'e Event) -> Option<&'e TaskReference> 
     };
     match event {
         Event::SequenceEntered { task, .. }
+        | Event::ForkEntered { task, .. }
+        | Event::WaitStarted { task, .. }
         | Event::TaskScheduled { task, .. }
         | Event::BranchSelected { task, .. }
         | Event::TaskSkipped { task, .. } => Some(task),
@@ -101,6 +114,7 @@ fn begun<'e>(before: &Execution, event: &'e Event) -> Option<&'e TaskReference> 
         }
         Event::TaskStarted { task, .. }
         | Event::RetryScheduled { task, .. }
+        | Event::ErrorCaught { task, .. }
         | Event::TimerFired { task, .. }
         | Event::TaskTimedOut { task, .. }
         | Event::TaskCancelled { task } => {
@@ -115,7 +129,72 @@ fn begun<'e>(before: &Execution, event: &'e Event) -> Option<&'e TaskReference> 
         | Event::ExecutionStarted { .. }
         | Event::ExecutionCompleted { .. }
         | Event::ExecutionFaulted { .. }
-        | Event::ExecutionTimedOut { .. } => None,
+        | Event::ExecutionTimedOut { .. }
+        | Event::ExecutionPauseRequested(_)
+        | Event::ExecutionSuspended
+        | Event::ExecutionResumed(_)
+        | Event::ExecutionStopRequested(_)
+        | Event::ExecutionCancelled => None,
+    }
+}
+
+/// I5: while it is paused nothing begins, and once it is being stopped all that happens is that things are cancelled.
+fn control_holds(before: &Execution, event: &Event, begins: bool) {
+    if before.is_stopping {
+        let cancels = matches!(
+            event,
+            Event::TaskCancelled { .. } | Event::ExecutionCancelled
+        );
+        assert!(cancels, "{} while it is being stopped", event.kind());
+    }
+    if before.is_paused() {
+        let begins_within = matches!(
+            event,
+            Event::ExecutionStarted { .. }
+                | Event::TaskStarted { .. }
+                | Event::TimerFired { .. }
+                | Event::ErrorCaught { .. }
+        );
+        assert!(
+            !begins && !begins_within,
+            "{} while it is paused",
+            event.kind()
+        );
+    }
+}
+
+/// I4: no two tries have the same number.
+fn counts_on(before: &Execution, event: &Event) {
+    if let Event::TaskScheduled { task, attempt, .. } | Event::TimerFired { task, attempt } = event
+    {
+        let last = before.tasks.get(task).map_or(0, |task| task.attempt.0);
+        assert_eq!(attempt.0, last + 1, "an attempt of {task}");
+    }
+}
+
+/// A race has one winner, whose output is the race's own.
+fn one_winner(plan: &Plan, before: &Execution, event: &Event, after: &Execution) {
+    let winner = |execution: &Execution, race: &TaskReference| {
+        let container = execution.tasks.get(race)?.container.as_ref()?;
+        container.winner.clone()
+    };
+    let Some(task) = task_of(event) else { return };
+    let race = before.tasks.get(task).and_then(|task| task.within.clone());
+    if let Some(race) = race
+        && let Some(won) = winner(before, &race)
+    {
+        assert_eq!(winner(after, &race), Some(won), "another winner of {race}");
+    }
+    let node = plan.node(plan.find(&task.pointer).expect("a task of the plan"));
+    let competes = matches!(&node.kind, Kind::Fork(fork) if fork.compete);
+    if let Event::TaskCompleted { output, .. } = event
+        && competes
+        && node.output.is_none()
+    {
+        match winner(before, task) {
+            Some(won) => assert_eq!(*output, Content::OutputOf(won)),
+            None => assert_eq!(*output, Content::Value(Value::null())),
+        }
     }
 }
 
@@ -143,16 +222,31 @@ fn begins_in_its_turn(plan: &Plan, before: &Execution, task: &TaskReference) {
             .get(&TaskReference::at(&node.pointer))
             .map(|task| task.status)
     };
+    let none_is_open = |siblings: &[NodeId]| {
+        for sibling in siblings {
+            let open = status(plan.node(*sibling)).is_some_and(|status| !status.is_ended());
+            assert!(
+                !open,
+                "{task} begins while {} is under way",
+                plan.node(*sibling).pointer
+            );
+        }
+    };
     match &parent.kind {
-        Kind::Sequence(siblings) => {
-            for sibling in siblings {
-                let open = status(plan.node(*sibling)).is_some_and(|status| !status.is_ended());
-                assert!(
-                    !open,
-                    "{task} begins while {} is under way",
-                    plan.node(*sibling).pointer
-                );
-            }
+        Kind::Sequence(siblings) => none_is_open(siblings),
+        Kind::Try(attempt) => {
+            none_is_open(&attempt.tasks);
+            none_is_open(&attempt.catch.tasks);
+            let container = &before.tasks[&TaskReference::at(&parent.pointer)];
+            assert_eq!(
+                container.status,
+                TaskStatus::Running,
+                "{task} begins while its `try` waits"
+            );
+        }
+        Kind::Fork(_) => {
+            let open = status(node).is_some_and(|status| !status.is_ended());
+            assert!(!open, "{task} begins twice");
         }
         Kind::Graph(graph) => {
             assert!(!before.tasks.contains_key(task), "{task} begins twice");
@@ -166,7 +260,7 @@ fn begins_in_its_turn(plan: &Plan, before: &Execution, task: &TaskReference) {
                 assert!(ended, "{task} begins before {} has ended", need.pointer);
             }
         }
-        Kind::Switch(_) | Kind::Set(_) | Kind::Raise(_) | Kind::Invoke(_) => {
+        Kind::Switch(_) | Kind::Set(_) | Kind::Raise(_) | Kind::Invoke(_) | Kind::Wait(_) => {
             panic!("{task} stands in a leaf")
         }
     }
@@ -198,6 +292,7 @@ fn is_terminal(event: &Event) -> bool {
         Event::ExecutionCompleted { .. }
             | Event::ExecutionFaulted { .. }
             | Event::ExecutionTimedOut { .. }
+            | Event::ExecutionCancelled
     )
 }
 

@@ -128,6 +128,9 @@ pub(crate) enum Refused {
     Superseded(&'static str),
     NotScheduled,
     HeldBy(String),
+    Ended(Status),
+    Stopping,
+    Paused,
 }
 
 impl Refused {
@@ -138,6 +141,9 @@ impl Refused {
             Rejection::Superseded { reason, .. } => Self::Superseded(reason),
             Rejection::NotScheduled { .. } => Self::NotScheduled,
             Rejection::Held { agent, .. } => Self::HeldBy(agent.to_string()),
+            Rejection::Ended(status) => Self::Ended(*status),
+            Rejection::Stopping => Self::Stopping,
+            Rejection::Paused { .. } => Self::Paused,
         }
     }
 }

@@ -1,7 +1,9 @@
 //! Orders in the words of a test: commands whose task is still a name.
 
 use eventflow_domain::{
-    AgentName, Attempt, DurationMs, Json, Problem, Value, error::ErrorKind, execution::Command,
+    AgentName, Attempt, DurationMs, Json, Problem, Value,
+    error::ErrorKind,
+    execution::{Command, Control},
     plan::Plan,
 };
 
@@ -14,6 +16,9 @@ pub(crate) enum Order {
     Complete(String, u32, Value),
     Fail(String, u32, Failure),
     Expire(String, u32),
+    Pause,
+    Resume,
+    Stop,
     FireTimers,
     Advance,
 }
@@ -68,6 +73,18 @@ pub(crate) fn expire(task: &str, attempt: u32) -> Order {
     Order::Expire(task.to_owned(), attempt)
 }
 
+pub(crate) fn pause() -> Order {
+    Order::Pause
+}
+
+pub(crate) fn resume() -> Order {
+    Order::Resume
+}
+
+pub(crate) fn stop() -> Order {
+    Order::Stop
+}
+
 pub(crate) fn fire_timers() -> Order {
     Order::FireTimers
 }
@@ -107,6 +124,9 @@ impl Order {
                 task: task(name),
                 attempt: Attempt(*attempt),
             },
+            Self::Pause => Command::Pause(Control::default()),
+            Self::Resume => Command::Resume(Control::default()),
+            Self::Stop => Command::Stop(Control::default()),
             Self::FireTimers => Command::FireTimers,
             Self::Advance => Command::Advance,
         }

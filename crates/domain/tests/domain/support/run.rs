@@ -1,11 +1,11 @@
 //! A driver: carries an execution from its start to its end, as the engine does, and records its history.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use eventflow_domain::{
-    AgentName, Attempt, Digest, DurationMs, ExecutionId, Json, Problem, Sequence, Tenant,
-    Timestamp, Value,
-    execution::{Command, Event, Execution, Rejection, Requested, Stepped, Task, step},
+    AgentName, Attempt, Digest, DurationMs, ExecutionId, Json, Problem, Sequence, TaskReference,
+    Tenant, Timestamp, Value,
+    execution::{Command, Dispatch, Event, Execution, Rejection, Requested, Stepped, Task, step},
     plan::{Plan, SEMANTICS_VERSION},
 };
 
@@ -45,6 +45,8 @@ impl Outcome {
 pub(crate) struct Job {
     pub(crate) task: String,
     pub(crate) attempt: Attempt,
+    /// Which try it is of its activation, and the tries of those around it that it stands in, from the innermost.
+    pub(crate) round: Vec<u32>,
 }
 
 /// One run of a plan.
@@ -57,8 +59,9 @@ pub(crate) struct Run<'p> {
     pub(crate) history: Vec<(Event, Timestamp)>,
     /// How long the history was after each step: where a crash may fall, since a step is appended as one.
     pub(crate) steps: Vec<usize>,
-    /// The last sequence whose effects were performed.
-    performed: Sequence,
+    /// The last sequence whose effects were performed, and those of its tasks that were: after a pause, many become
+    /// ready at once.
+    performed: (Sequence, BTreeSet<TaskReference>),
 }
 
 impl<'p> Run<'p> {
@@ -83,7 +86,7 @@ impl<'p> Run<'p> {
             now: START,
             history: vec![(Event::ExecutionRequested(requested), START)],
             steps: vec![1],
-            performed: Sequence(0),
+            performed: (Sequence(0), BTreeSet::new()),
         }
     }
 
@@ -97,7 +100,7 @@ impl<'p> Run<'p> {
             history: history.to_vec(),
             steps: vec![history.len()],
             execution,
-            performed: Sequence(0),
+            performed: (Sequence(0), BTreeSet::new()),
         }
     }
 
@@ -173,17 +176,23 @@ impl<'p> Run<'p> {
 
     /// Performs what became owed since the last time, in order; `false` where there was nothing.
     pub(crate) fn perform(&mut self, worker: &mut impl FnMut(&Job) -> Outcome) -> bool {
-        let next = self.execution.owed(self.performed).next().map(|dispatch| {
-            let job = Job {
-                task: name_of(self.plan, dispatch.reference),
-                attempt: dispatch.task.attempt,
-            };
-            (dispatch.sequence, dispatch.reference.clone(), job)
-        });
-        let Some((sequence, task, job)) = next else {
+        let (last, done) = &self.performed;
+        let before = Sequence(last.0.saturating_sub(1));
+        let is_done = |owed: &Dispatch<'_>| owed.sequence == *last && done.contains(owed.reference);
+        let next = self.execution.owed(before).find(|owed| !is_done(owed));
+        let Some(owed) = next else {
             return false;
         };
-        self.performed = sequence;
+        let (sequence, task) = (owed.sequence, owed.reference.clone());
+        let job = Job {
+            task: name_of(self.plan, &task),
+            attempt: owed.task.attempt,
+            round: self.round_of(&task),
+        };
+        if sequence != self.performed.0 {
+            self.performed = (sequence, BTreeSet::new());
+        }
+        self.performed.1.insert(task.clone());
         let attempt = job.attempt;
         let outcome = worker(&job);
         if !matches!(outcome, Outcome::Nobody) {
@@ -206,6 +215,14 @@ impl<'p> Run<'p> {
             Outcome::Nobody => {}
         }
         true
+    }
+
+    fn round_of(&self, task: &TaskReference) -> Vec<u32> {
+        let state = |reference: &TaskReference| self.execution.tasks.get(reference);
+        let around = std::iter::successors(state(task), |task| state(task.within.as_ref()?));
+        around
+            .map(|task| task.attempt.0 - task.first_attempt.0)
+            .collect()
     }
 
     fn accepted(&mut self, command: &Command) {
@@ -242,12 +259,7 @@ impl<'p> Run<'p> {
     }
 }
 
-fn failure(
-    task: eventflow_domain::TaskReference,
-    attempt: Attempt,
-    error: Problem,
-    retryable: bool,
-) -> Command {
+fn failure(task: TaskReference, attempt: Attempt, error: Problem, retryable: bool) -> Command {
     Command::FailAttempt {
         task,
         attempt,

@@ -21,8 +21,15 @@ impl Seen {
             | Event::ExecutionStarted { .. }
             | Event::ExecutionCompleted { .. }
             | Event::ExecutionFaulted { .. }
-            | Event::ExecutionTimedOut { .. } => kind.to_owned(),
+            | Event::ExecutionTimedOut { .. }
+            | Event::ExecutionPauseRequested(_)
+            | Event::ExecutionSuspended
+            | Event::ExecutionResumed(_)
+            | Event::ExecutionStopRequested(_)
+            | Event::ExecutionCancelled => kind.to_owned(),
             Event::SequenceEntered { task, .. }
+            | Event::ForkEntered { task, .. }
+            | Event::WaitStarted { task, .. }
             | Event::TaskScheduled { task, .. }
             | Event::TaskCompleted { task, .. }
             | Event::TaskFaulted { task, .. }
@@ -30,7 +37,9 @@ impl Seen {
             | Event::TaskSkipped { task, .. }
             | Event::TaskCancelled { task } => format!("{kind} {}", name_of(task)),
             Event::TaskStarted { task, agent, .. } => format!("{kind} {} {agent}", name_of(task)),
-            Event::RetryScheduled { task, attempt, .. } | Event::TimerFired { task, attempt } => {
+            Event::RetryScheduled { task, attempt, .. }
+            | Event::ErrorCaught { task, attempt, .. }
+            | Event::TimerFired { task, attempt } => {
                 format!("{kind} {} {attempt}", name_of(task))
             }
             Event::BranchSelected { task, case, .. } => {
@@ -52,6 +61,9 @@ impl Seen {
 pub(crate) fn task_of(event: &Event) -> Option<&TaskReference> {
     match event {
         Event::SequenceEntered { task, .. }
+        | Event::ForkEntered { task, .. }
+        | Event::ErrorCaught { task, .. }
+        | Event::WaitStarted { task, .. }
         | Event::TaskScheduled { task, .. }
         | Event::TaskStarted { task, .. }
         | Event::RetryScheduled { task, .. }
@@ -66,7 +78,12 @@ pub(crate) fn task_of(event: &Event) -> Option<&TaskReference> {
         | Event::ExecutionStarted { .. }
         | Event::ExecutionCompleted { .. }
         | Event::ExecutionFaulted { .. }
-        | Event::ExecutionTimedOut { .. } => None,
+        | Event::ExecutionTimedOut { .. }
+        | Event::ExecutionPauseRequested(_)
+        | Event::ExecutionSuspended
+        | Event::ExecutionResumed(_)
+        | Event::ExecutionStopRequested(_)
+        | Event::ExecutionCancelled => None,
     }
 }
 
@@ -86,6 +103,8 @@ macro_rules! seen {
 
 seen! {
     entered = "sequence_entered",
+    forked = "fork_entered",
+    waits = "wait_started",
     scheduled = "task_scheduled",
     completed = "task_completed",
     faulted = "task_faulted",
@@ -112,14 +131,26 @@ pub(crate) fn chose(task: &str, case: &str) -> Seen {
     Seen(format!("branch_selected {task} {case}"))
 }
 
-pub(crate) fn execution_completed() -> Seen {
-    Seen("execution_completed".to_owned())
+/// The try of its tasks that failed.
+pub(crate) fn caught(task: &str, attempt: u32) -> Seen {
+    Seen(format!("error_caught {task} {attempt}"))
 }
 
-pub(crate) fn execution_faulted() -> Seen {
-    Seen("execution_faulted".to_owned())
+macro_rules! seen_of_the_execution {
+    ($($name:ident = $kind:literal),+ $(,)?) => {
+        $(pub(crate) fn $name() -> Seen {
+            Seen($kind.to_owned())
+        })+
+    };
 }
 
-pub(crate) fn execution_timed_out() -> Seen {
-    Seen("execution_timed_out".to_owned())
+seen_of_the_execution! {
+    execution_completed = "execution_completed",
+    execution_faulted = "execution_faulted",
+    execution_timed_out = "execution_timed_out",
+    pause_requested = "execution_pause_requested",
+    suspended = "execution_suspended",
+    resumed = "execution_resumed",
+    stop_requested = "execution_stop_requested",
+    execution_cancelled = "execution_cancelled",
 }
