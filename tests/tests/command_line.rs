@@ -11,11 +11,15 @@ do:
   - b:
       set: {x: '${ .a | nonsense }'}
 ";
-const FIXTURES: [&str; 6] = [
+const FIXTURES: [&str; 10] = [
     "clear-failure.yaml",
     "conditional.yaml",
+    "fastest-quote.yaml",
     "n-shape.json",
     "order.yaml",
+    "parallel-checks.yaml",
+    "payment-with-compensation.yaml",
+    "reminder.yaml",
     "retrying.yaml",
     "set-only.yaml",
 ];

@@ -8,7 +8,7 @@ use std::{
 use async_trait::async_trait;
 use eventflow_domain::{DurationMs, Timestamp};
 use eventflow_ports::Clock;
-use tokio::sync::watch;
+use tokio::sync::oneshot;
 
 use crate::lock;
 
@@ -17,11 +17,18 @@ pub const EPOCH: Timestamp = Timestamp(1_735_689_600_000);
 
 /// Time stands still until somebody moves it. A clone is the same clock.
 ///
-/// A simulation lets everything run until it waits, then jumps: `clock.set(clock.next_sleeper()?)`.
+/// Sleepers wake in the order of their times, those of one time in the order in which they fell asleep: the same run
+/// always goes the same way. A simulation lets everything run until it waits, then jumps:
+/// `clock.set(clock.next_sleeper()?)`.
 #[derive(Debug, Clone)]
-pub struct ManualClock {
-    now: watch::Sender<Timestamp>,
-    sleepers: Arc<Mutex<BTreeMap<Timestamp, usize>>>,
+pub struct ManualClock(Arc<Mutex<State>>);
+
+#[derive(Debug)]
+struct State {
+    now: Timestamp,
+    /// Whoever sleeps, by when it wants to wake and by its number; all of them later than now.
+    sleepers: BTreeMap<(Timestamp, u64), oneshot::Sender<()>>,
+    last: u64,
 }
 
 impl Default for ManualClock {
@@ -33,67 +40,70 @@ impl Default for ManualClock {
 impl ManualClock {
     /// A clock that stands there.
     pub fn at(now: Timestamp) -> Self {
-        Self {
-            now: watch::Sender::new(now),
-            sleepers: Arc::default(),
-        }
+        Self(Arc::new(Mutex::new(State {
+            now,
+            sleepers: BTreeMap::new(),
+            last: 0,
+        })))
     }
 
     /// Moves it on and wakes whoever has slept long enough.
     pub fn advance(&self, span: DurationMs) {
-        self.now.send_modify(|now| *now = now.after(span));
+        self.set(self.now().after(span));
     }
 
     /// Moves it there; a clock that is set back is what a machine's clock does at times.
     pub fn set(&self, at: Timestamp) {
-        self.now.send_replace(at);
+        let due = {
+            let mut state = lock(&self.0);
+            state.now = at;
+            let later = state.sleepers.split_off(&(Timestamp(at.0 + 1), 0));
+            std::mem::replace(&mut state.sleepers, later)
+        };
+        for sleeper in due.into_values() {
+            // It may have gone in this very moment.
+            let _ = sleeper.send(());
+        }
     }
 
     /// When the next sleeper wants to wake; `None` while nobody sleeps.
     pub fn next_sleeper(&self) -> Option<Timestamp> {
-        let now = self.now();
-        // Whoever has been woken and did not run yet is no sleeper.
-        let sleepers = lock(&self.sleepers);
-        sleepers.keys().copied().find(|at| *at > now)
+        lock(&self.0).sleepers.keys().next().map(|(at, _)| *at)
     }
 }
 
 #[async_trait]
 impl Clock for ManualClock {
     fn now(&self) -> Timestamp {
-        *self.now.borrow()
+        lock(&self.0).now
     }
 
     async fn sleep_until(&self, at: Timestamp) {
-        let mut now = self.now.subscribe();
-        let _sleeping = Sleeping::new(&self.sleepers, at);
-        // Fails only where the clock is gone, which `self` holds.
-        let _ = now.wait_for(|now| *now >= at).await;
+        let (wake, woken) = oneshot::channel();
+        let place = {
+            let mut state = lock(&self.0);
+            if at <= state.now {
+                return;
+            }
+            state.last += 1;
+            let place = (at, state.last);
+            state.sleepers.insert(place, wake);
+            place
+        };
+        let _sleeping = Sleeping { clock: self, place };
+        let _ = woken.await;
     }
 }
 
 /// A sleeper's place in the list, also given up where the sleeper is dropped.
 struct Sleeping<'a> {
-    sleepers: &'a Mutex<BTreeMap<Timestamp, usize>>,
-    at: Timestamp,
-}
-
-impl<'a> Sleeping<'a> {
-    fn new(sleepers: &'a Mutex<BTreeMap<Timestamp, usize>>, at: Timestamp) -> Self {
-        *lock(sleepers).entry(at).or_default() += 1;
-        Self { sleepers, at }
-    }
+    clock: &'a ManualClock,
+    place: (Timestamp, u64),
 }
 
 impl Drop for Sleeping<'_> {
     fn drop(&mut self) {
-        let mut sleepers = lock(self.sleepers);
-        if let Some(count) = sleepers.get_mut(&self.at) {
-            *count -= 1;
-            if *count == 0 {
-                sleepers.remove(&self.at);
-            }
-        }
+        lock(&self.clock.0).sleepers.remove(&self.place);
     }
 }
 

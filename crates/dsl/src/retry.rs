@@ -45,7 +45,7 @@ pub(crate) fn of_catch(
     })
 }
 
-/// The standard's policy for the attempts of one task, which no error's name and no time for all of them belong to.
+/// The standard's policy for the attempts of one task; its conditions and limits of time are for a `catch` alone.
 pub(crate) fn of_task(site: &Site<'_>, faults: &mut Faults) -> Option<RetryPolicy> {
     let (policy, _) = standard(site, faults)?;
     let limit = site.get("limit");

@@ -41,19 +41,25 @@ impl Controls for Engine {
             command: command.clone(),
             reply,
         };
-        let snapshot = match inner.partition(&key).ask(asked).await? {
-            ControlAnswer::Accepted(snapshot) => snapshot,
-            ControlAnswer::Rejected(rejection) => return Err(refused(&rejection)),
+        // Twice, since it may move from memory to the view between the two questions.
+        for _ in 0..2 {
+            match inner.partition(&key).ask(asked).await? {
+                ControlAnswer::Accepted(snapshot) => return Ok(inner.render(&snapshot)),
+                ControlAnswer::Rejected(rejection) => return Err(refused(&rejection)),
+                ControlAnswer::NotResident => {}
+            }
             // It has left memory, so it has ended: its end decides, as it would have in memory.
-            ControlAnswer::NotResident => {
-                let ended = inner.find(&key, false).await?;
+            if let Some(ended) = inner.find_in_view(&key).await? {
                 let now = inner.backend.clock.now();
                 decide(&ended.execution, &ended.plan, &command, now)
                     .map_err(|rejection| refused(&rejection))?;
-                ended
+                return Ok(inner.render(&ended));
             }
-        };
-        Ok(inner.render(&snapshot))
+        }
+        Err(Refusal::NotFound(format!(
+            "there is no execution {}",
+            key.id
+        )))
     }
 
     async fn explain(

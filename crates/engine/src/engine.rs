@@ -10,7 +10,7 @@ use crate::{
     config::Config,
     definitions::Definitions,
     error::StartError,
-    follow, frozen, history,
+    follow, frozen, history, meters,
     partition::{self, Key, Message, Part, Partition, Running, Snapshot},
     token::Tokens,
 };
@@ -38,6 +38,7 @@ impl Engine {
     /// Recovers every partition and begins to write. Fails, and changes nothing but epochs, where one cannot be
     /// recovered.
     pub async fn start(backend: Backend, config: Config) -> Result<Self, StartError> {
+        meters::describe();
         let key = backend.keys.get_or_create(TOKEN_KEY).await;
         let key = key.map_err(|error| StartError::NoKey(error.to_string()))?;
         let definitions = Arc::new(Definitions::new(backend.definitions.clone()));
@@ -135,7 +136,7 @@ impl Inner {
         let unavailable = |error: String| Refusal::unavailable(error);
         let partition = self.partition(key).id;
         let row = self.backend.view.get(partition, &key.tenant, &key.id).await;
-        metrics::counter!("eventflow_rows_read_total").increment(1);
+        meters::rows_read(1);
         let row = row.map_err(|error| unavailable(error.to_string()))?;
         let Some(state) = row
             .filter(|row| row.status.is_ended())

@@ -18,7 +18,7 @@ use eventflow_ports::{
 
 use crate::{
     engine::{Engine, Inner, fingerprint},
-    follow, history,
+    follow, history, meters,
     partition::{Key, Message, Snapshot, Start, StartAnswer},
     render,
 };
@@ -116,7 +116,7 @@ impl Executions for Engine {
             }
             let rows = inner.backend.view.list(partition.id, query.clone()).await;
             let rows = rows.map_err(|error| Refusal::unavailable(error.to_string()))?;
-            metrics::counter!("eventflow_rows_read_total").increment(rows.len() as u64);
+            meters::rows_read(rows.len());
             for row in rows.into_iter().filter(|row| row.status.is_ended()) {
                 let view = render::from_row(row)
                     .map_err(|error| Refusal::unavailable(error.to_string()))?;

@@ -85,6 +85,7 @@ async fn all_of(
 ) {
     loop {
         let next = tokio::select! {
+            biased;
             next = follower.next() => next,
             () = events.closed() => return,
         };
@@ -309,6 +310,7 @@ impl Watch {
             }
             loop {
                 let tail = tokio::select! {
+                    biased;
                     tail = live.recv() => tail,
                     () = self.events.closed() => return,
                 };

@@ -16,6 +16,7 @@ mod follow;
 mod frozen;
 mod history;
 mod lifecycle;
+mod meters;
 mod partition;
 mod performer;
 mod render;

@@ -1,6 +1,6 @@
 //! The `Tasks` port: leasing attempts and bringing their results.
 
-use std::{collections::BTreeMap, time::Instant};
+use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use eventflow_domain::{
@@ -14,6 +14,7 @@ use eventflow_ports::{
         TaskVerdict, Tasks,
     },
 };
+use tokio::time::Instant;
 
 use crate::{
     config::RESULTS_PER_MESSAGE_MAX,

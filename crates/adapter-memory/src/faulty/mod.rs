@@ -12,6 +12,7 @@ use std::{
     collections::{BTreeMap, HashMap},
     future::Future,
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use eventflow_domain::{PartitionId, Position};
@@ -44,6 +45,10 @@ struct State {
     armed: Option<Armed>,
     hit: Option<(&'static str, &'static str)>,
     dead: bool,
+    /// The port that does not answer, and whether it carries out what it is asked all the same.
+    down: Option<(&'static str, When)>,
+    /// The longest that a call takes.
+    latency: Duration,
     /// Per partition, the position named by the append that builds on one that failed.
     broken: HashMap<PartitionId, Position>,
 }
@@ -98,6 +103,24 @@ impl Faults {
     /// build on it fail as well until somebody reads that partition. A port that has no `Unavailable` is left alone.
     pub fn hiccup_at(&self, call: u64, when: When) {
         self.arm(call, when, Effect::Hiccup);
+    }
+
+    /// Nothing that is still to come fails.
+    pub fn disarm(&self) {
+        let mut state = lock(&self.0.state);
+        state.armed = None;
+        state.down = None;
+    }
+
+    /// From now on every call of this port fails with its `Unavailable`, until [`Faults::disarm`].
+    pub fn take_down(&self, port: &'static str, when: When) {
+        lock(&self.0.state).down = Some((port, when));
+    }
+
+    /// From now on a call takes up to so long before it is carried out, differently each time and the same in every
+    /// run. Appends, which are handed over at once, are not slowed down here.
+    pub fn slow_down(&self, latency: Duration) {
+        lock(&self.0.state).latency = latency;
     }
 
     /// A port whose calls count here.
@@ -188,7 +211,14 @@ impl Faults {
                     }
                     state.dead
                 }
-                Some(_) | None => return Ok(pass),
+                Some(_) | None => match state.down {
+                    Some((down, When::Before)) if down == port && may_hiccup => false,
+                    Some((down, When::After)) if down == port && may_hiccup => {
+                        pass.fails = Some(Effect::Hiccup);
+                        return Ok(pass);
+                    }
+                    Some(_) | None => return Ok(pass),
+                },
             }
         };
         if crashed {
@@ -206,9 +236,23 @@ impl Faults {
     ) -> Result<T, E> {
         let lost = |injected: Injected| unavailable(injected.into());
         let pass = self.call(port, method).map_err(lost)?;
+        if let Some(latency) = self.latency() {
+            tokio::time::sleep(latency).await;
+            if lock(&self.0.state).dead && pass.fails.is_none() {
+                return Err(lost(pass.injected));
+            }
+        }
         let outcome = call.await;
         pass.done().map_err(lost)?;
         outcome
+    }
+
+    /// How long the call that just began takes; none where calls are not slowed down.
+    fn latency(&self) -> Option<Duration> {
+        let state = lock(&self.0.state);
+        let longest = u64::try_from(state.latency.as_millis()).unwrap_or(u64::MAX);
+        // Any number that has no factor in common with what comes up spreads the calls.
+        (longest > 0).then(|| Duration::from_millis(state.calls.wrapping_mul(7_919) % longest))
     }
 }
 

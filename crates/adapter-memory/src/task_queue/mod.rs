@@ -8,7 +8,7 @@ mod takers;
 mod waiting;
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -27,12 +27,16 @@ use crate::lock;
 /// Tasks of all tenants that wait here; more are refused with `Unavailable` and offered again later. A task is about
 /// half a kilobyte beside its input, which the execution holds anyway: half a gigabyte when full.
 pub const QUEUED_TASKS_MAX: usize = 1_000_000;
+/// The metric's name.
+const QUEUED_TASKS: &str = "eventflow_queued_tasks";
 
 /// Ready attempts by tenant and capability. A clone serves the same queue.
 #[derive(Debug, Clone)]
 pub struct MemoryTaskQueue {
     queues: Arc<Mutex<Queues>>,
     tasks_max: usize,
+    /// The metric of how many tasks wait.
+    level: metrics::Gauge,
 }
 
 /// All tenants' queues.
@@ -62,9 +66,11 @@ impl Default for MemoryTaskQueue {
 impl MemoryTaskQueue {
     /// An empty queue for so many tasks.
     pub fn new(tasks_max: usize) -> Self {
+        metrics::describe_gauge!(QUEUED_TASKS, "Ready attempts that wait for an agent");
         Self {
             queues: Arc::default(),
             tasks_max,
+            level: metrics::gauge!(QUEUED_TASKS),
         }
     }
 
@@ -92,6 +98,7 @@ impl MemoryTaskQueue {
             if !taken.is_empty() {
                 queue.waiting.forget(&taken);
                 queues.tasks -= taken.len();
+                self.tell(queues);
                 queues.close(tenant);
                 return Taken::Now(taken);
             }
@@ -119,8 +126,14 @@ impl MemoryTaskQueue {
         let taken = queue.takers.leave(id);
         queue.waiting.forget(&taken);
         queues.tasks -= taken.len();
+        self.tell(queues);
         queues.close(tenant);
         taken
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "far below 2^52 tasks")]
+    fn tell(&self, queues: &Queues) {
+        self.level.set(queues.tasks as f64);
     }
 
     /// Leaves the line without wanting anything: what was handed over goes back to where it was, or to the next taker.
@@ -150,7 +163,8 @@ impl MemoryTaskQueue {
         let mut wakes = Wakes::new();
         {
             let queues = &mut *lock(&self.queues);
-            let mut to_serve: HashMap<Tenant, Vec<Capability>> = HashMap::new();
+            // In order, so that the same offer always serves in the same one.
+            let mut to_serve: BTreeMap<Tenant, Vec<Capability>> = BTreeMap::new();
             for task in tasks {
                 if queues.tasks >= self.tasks_max {
                     break;
@@ -165,6 +179,7 @@ impl MemoryTaskQueue {
                     queues.tasks += 1;
                 }
             }
+            self.tell(queues);
             for (tenant, capabilities) in to_serve {
                 if let Some(queue) = queues.tenants.get_mut(&tenant) {
                     queue.serve(capabilities.iter(), &mut wakes);

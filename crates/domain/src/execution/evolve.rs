@@ -289,15 +289,11 @@ impl Execution {
             .insert(Unsettled::Entered(Some(reference.clone())));
     }
 
-    /// Starts the clock of one attempt of a `try`, where it has one.
+    /// Starts the clock of one attempt of a `try`, where it has one; that of its retry has run.
     fn begin_try(&mut self, reference: &TaskReference, at: Timestamp) {
-        let timeout = self
-            .tasks
-            .get(reference)
-            .and_then(|task| task.attempt_timeout);
-        if let Some(timeout) = timeout {
-            self.set_attempt_deadline(reference, Some(at.after(timeout)));
-        }
+        let task = self.tasks.get(reference);
+        let timeout = task.and_then(|task| task.attempt_timeout);
+        self.set_attempt_deadline(reference, timeout.map(|timeout| at.after(timeout)));
     }
 
     /// The new `$context` of the branch that a task stands in or is, of the whole execution where there is none.

@@ -5,9 +5,12 @@
     reason = "a test reads better with `json!(1)` than with `&json!(1)`, and builds small documents"
 )]
 
+mod catching;
 mod chain;
+mod control;
 mod dataflow;
 mod decide;
+mod fork;
 mod golden;
 mod graph;
 mod laws;
@@ -18,3 +21,4 @@ mod situations;
 mod support;
 mod timing;
 mod transitions;
+mod waiting;

@@ -3,7 +3,13 @@
 use eventflow_domain::{DurationMs, Json, plan::Plan};
 use serde_json::{Value, json};
 
-use crate::support::{Outcome, Run, plans::plan_of, run::Job};
+use crate::support::{
+    Order, Outcome, Run, begin, complete, pause,
+    plans::plan_of,
+    resume,
+    run::{Job, START},
+    stop,
+};
 
 /// A run from its start to its end.
 pub(crate) struct Scenario {
@@ -12,6 +18,8 @@ pub(crate) struct Scenario {
     pub(crate) document: &'static str,
     input: Value,
     worker: fn(&Job) -> Outcome,
+    /// What somebody orders, and when: milliseconds after the start.
+    controls: &'static [(u64, fn() -> Order)],
 }
 
 /// What an agent answers where nothing else is said.
@@ -36,6 +44,7 @@ do:
       output: {as: '${ {parcel: .by} }'}
 ",
         input: json!({"order": {"id": 7, "pieces": 3}}),
+        controls: &[],
         worker: well,
     },
     || Scenario {
@@ -50,6 +59,7 @@ do:
   - ship: {call: 'agent:1.0.0@default', with: {capability: ship}}
 ",
         input: json!({"id": 7}),
+        controls: &[],
         worker: |_| Outcome::FailedForGood(crate::support::problem("card stolen")),
     },
     || {
@@ -63,6 +73,7 @@ do:
       with: {capability: charge, startWithin: PT30S, retry: {delay: PT2S, backoff: {exponential: {}}, limit: {attempt: {count: 3}}}}
 ",
         input: json!(null),
+        controls: &[],
         worker: |job| match job.attempt.0 {
             1 => Outcome::failed("busy"),
             2 => Outcome::Silence,
@@ -87,6 +98,7 @@ do:
   - done: {set: {approved: '${ .by }'}, then: end}
 ",
         input: json!({"gift": false, "total": 12}),
+        controls: &[],
         worker: well,
     },
     || Scenario {
@@ -107,6 +119,7 @@ steps:
   - {id: g, uses: agent, with: {capability: work}, dependsOn: [e]}
 ",
         input: json!({"id": 7}),
+        controls: &[],
         worker: well,
     },
     || Scenario {
@@ -124,6 +137,7 @@ steps:
   - {id: d, uses: agent, with: {capability: work}, dependsOn: [a, b]}
 ",
         input: json!({}),
+        controls: &[],
         worker: |job| {
             if job.task == "b" {
                 Outcome::Nobody
@@ -144,6 +158,7 @@ do:
         - after: {call: 'agent:1.0.0@default', with: {capability: after}}
 ",
         input: json!({}),
+        controls: &[],
         worker: |_| Outcome::Nobody,
     },
     || {
@@ -155,6 +170,7 @@ do:
   - call: {call: http, with: {method: get, endpoint: 'https://example.com/slow'}, timeout: {after: PT10S}}
 ",
         input: json!({}),
+        controls: &[],
         worker: |_| Outcome::Nobody,
     }
     },
@@ -167,7 +183,188 @@ do:
   - refuse: {raise: {error: {type: 'https://example.com/errors/credit', status: 402, title: No credit}}}
 ",
         input: json!({}),
+        controls: &[],
         worker: well,
+    }
+    },
+    || {
+        Scenario {
+        name: "fork-completed",
+        document: "
+document: {dsl: 1.0.3, namespace: golden, name: checks, version: 1.0.0}
+do:
+  - checks:
+      fork:
+        branches:
+          - stock: {call: 'agent:1.0.0@default', with: {capability: stock}, export: {as: '${ $context + {stock: .by} }'}}
+          - credit:
+              do:
+                - score: {call: 'agent:1.0.0@default', with: {capability: score}}
+                - rate: {set: {rate: 3}, export: {as: '${ $context + {rate: .rate} }'}}
+          - gift: {if: '${ .gift }', call: 'agent:1.0.0@default', with: {capability: gift}}
+  - decide: {set: {of: '${ . }', context: '${ $context }'}}
+",
+        input: json!({"gift": false}),
+        controls: &[],
+        worker: well,
+    }
+    },
+    || Scenario {
+        name: "race-won",
+        document: "
+document: {dsl: 1.0.3, namespace: golden, name: quotes, version: 1.0.0}
+do:
+  - quotes:
+      fork:
+        compete: true
+        branches:
+          - slow: {do: [{nap: {wait: PT1M}}, {never: {set: {n: 1}}}]}
+          - broken: {call: 'agent:1.0.0@default', with: {capability: broken}}
+          - quick: {call: 'agent:1.0.0@default', with: {capability: quick}}
+",
+        input: json!({}),
+        controls: &[],
+        worker: |job| match job.task.as_str() {
+            "broken" => Outcome::FailedForGood(crate::support::problem("no offer")),
+            _ => well(job),
+        },
+    },
+    || {
+        Scenario {
+        name: "fork-faulted",
+        document: "
+document: {dsl: 1.0.3, namespace: golden, name: checks, version: 1.1.0}
+do:
+  - checks:
+      fork:
+        branches:
+          - deep: {fork: {branches: [{a: {call: 'agent:1.0.0@default', with: {capability: a}}}, {b: {wait: PT1H}}]}}
+          - refuse: {call: 'agent:1.0.0@default', with: {capability: refuse}}
+",
+        input: json!({}),
+        controls: &[],
+        worker: |job| match job.task.as_str() {
+            "refuse" => Outcome::FailedForGood(crate::support::problem("refused")),
+            _ => Outcome::Nobody,
+        },
+    }
+    },
+    || {
+        Scenario {
+        name: "caught-after-retries",
+        document: "
+document: {dsl: 1.0.3, namespace: golden, name: payment, version: 1.0.0}
+do:
+  - pay:
+      try:
+        - reserve: {set: {reserved: true}}
+        - charge: {call: 'agent:1.0.0@default', with: {capability: charge}}
+      catch:
+        errors: {with: {type: 'https://open-workflow-specification.org/dsl/errors/types/runtime'}}
+        as: problem
+        retry: {delay: PT2S, backoff: {linear: {}}, jitter: {from: PT0S, to: PT1S}, limit: {attempt: {count: 2, duration: PT10S}}}
+        do:
+          - undo: {call: 'agent:1.0.0@default', with: {capability: undo, input: '${ $problem.title }'}}
+          - tell: {set: {because: '${ $problem.title }'}, then: exit}
+          - never: {set: {n: 1}}
+  - after: {set: {told: '${ .because }'}}
+",
+        input: json!({"id": 7}),
+        controls: &[],
+        worker: |job| match job.task.as_str() {
+            "charge" => Outcome::FailedForGood(crate::support::problem("declined")),
+            _ => well(job),
+        },
+    }
+    },
+    || {
+        Scenario {
+        name: "try-in-a-loop",
+        document: "
+document: {dsl: 1.0.3, namespace: golden, name: polling, version: 1.0.0}
+do:
+  - poll:
+      try:
+        - look: {call: 'agent:1.0.0@default', with: {capability: look}, timeout: {after: PT5S}}
+        - beside: {fork: {branches: [{x: {set: {x: 1}}}, {y: {set: {y: 2}}}]}, output: {as: {attempt: 1}}}
+      catch:
+        errors: {with: {status: 408}}
+        do: [{late: {set: {attempt: 9}}}]
+  - again: {switch: [{more: {when: '${ .attempt < 5 }', then: poll}}]}
+",
+        input: json!({}),
+        controls: &[],
+        worker: |job| {
+            if job.attempt.0 < 2 {
+                well(job)
+            } else {
+                Outcome::Nobody
+            }
+        },
+    }
+    },
+    || Scenario {
+        name: "waited",
+        document: "
+document: {dsl: 1.0.3, namespace: golden, name: reminder, version: 1.0.0}
+do:
+  - fixed: {wait: PT1.5S}
+  - computed: {wait: '${ {minutes: .patience} }'}
+  - remind: {call: 'agent:1.0.0@default', with: {capability: remind}}
+",
+        input: json!({"patience": 3}),
+        controls: &[],
+        worker: well,
+    },
+    || {
+        Scenario {
+        name: "paused-and-resumed",
+        document: "
+document: {dsl: 1.0.3, namespace: golden, name: paused, version: 1.0.0}
+do:
+  - both:
+      fork:
+        branches:
+          - one: {do: [{a: {call: 'agent:1.0.0@default', with: {capability: a}}}, {b: {call: 'agent:1.0.0@default', with: {capability: b}}}]}
+          - two: {do: [{nap: {wait: PT0.04S}}, {c: {call: 'agent:1.0.0@default', with: {capability: c}}}]}
+",
+        input: json!({}),
+        controls: &[(30, pause), (500, resume)],
+        worker: well,
+    }
+    },
+    || Scenario {
+        name: "suspending-until-drained",
+        document: "
+document: {dsl: 1.0.3, namespace: golden, name: paused, version: 1.1.0}
+do:
+  - a: {call: 'agent:1.0.0@default', with: {capability: a, heartbeat: PT10S}}
+  - b: {set: {n: 1}}
+",
+        input: json!({}),
+        controls: &[
+            (10, || begin("a", 1, "worker-1")),
+            (20, pause),
+            (40, || complete("a", 1, json!({"n": 0}))),
+            (60, resume),
+        ],
+        worker: |_| Outcome::Nobody,
+    },
+    || {
+        Scenario {
+        name: "stopped",
+        document: "
+document: {dsl: 1.0.3, namespace: golden, name: stopped, version: 1.0.0}
+do:
+  - both:
+      fork:
+        branches:
+          - one: {try: [{a: {call: 'agent:1.0.0@default', with: {capability: a}}}], catch: {do: [{never: {set: {n: 1}}}]}}
+          - two: {wait: P1D}
+",
+        input: json!({}),
+        controls: &[(10, || begin("a", 1, "worker-1")), (20, pause), (30, stop)],
+        worker: |_| Outcome::Nobody,
     }
     },
 ];
@@ -185,9 +382,18 @@ impl Scenario {
     pub(crate) fn run<'p>(&self, plan: &'p Plan) -> Run<'p> {
         let mut run = Run::requested(plan, Json::of(&self.input));
         run.advance();
+        let mut controls = self.controls.iter();
+        let mut control = controls.next();
         while !run.execution.is_ended() {
             run.wait(DurationMs(25));
-            if !run.perform(&mut { self.worker }) && !run.execution.is_ended() {
+            if let Some((after, order)) = control
+                && run.now >= START.after(DurationMs(*after))
+            {
+                run.order(&order())
+                    .unwrap_or_else(|rejection| panic!("{}: {rejection}", self.name));
+                run.advance();
+                control = controls.next();
+            } else if !run.perform(&mut { self.worker }) && control.is_none() {
                 assert!(run.next_deadline(), "{} waits for nothing", self.name);
             }
         }

@@ -4,8 +4,9 @@
 use serde_json::json;
 
 use crate::support::{
-    Given, Order, begin, complete, expire, fail, fail_for_good, given,
+    Given, Order, begin, complete, expire, fail, fail_for_good, given, pause,
     plans::{agent, agent_with, graph, retries, sequence, step},
+    resume, stop,
 };
 use eventflow_domain::plan::Plan;
 
@@ -17,6 +18,9 @@ pub(crate) struct Plans {
     transformed: Plan,
     conditional: Plan,
     nested: Plan,
+    forked: Plan,
+    tried: Plan,
+    waiting: Plan,
 }
 
 impl Plans {
@@ -44,6 +48,13 @@ impl Plans {
             conditional: sequence(
                 &[agent("charge", "if: '${ false }'"), agent("ship", "")].concat(),
             ),
+            forked: sequence(
+                "- charge: {fork: {branches: [{inner: {call: 'agent:1.0.0@default', with: {capability: inner}}}]}}",
+            ),
+            tried: sequence(
+                "- charge: {try: [{inner: {call: 'agent:1.0.0@default', with: {capability: inner}}}], catch: {retry: {delay: PT1S}}}",
+            ),
+            waiting: sequence("- charge: {wait: PT1H}"),
             nested: sequence(
                 "- charge:\n    do:\n      - inner: {call: 'agent:1.0.0@default', with: {capability: inner}}",
             ),
@@ -116,6 +127,17 @@ pub(crate) fn situations(plans: &Plans) -> Vec<Situation<'_>> {
         ),
         situation("skipped", given(&plans.conditional), 1),
         situation("running, a sequence", given(&plans.nested), 1),
+        situation("running, a fork", given(&plans.forked), 1),
+        situation("running, a try", given(&plans.tried), 1),
+        situation(
+            "waiting, a try between its attempts",
+            given(&plans.tried).history([fail_for_good("inner", 1, "declined")]),
+            1,
+        ),
+        situation("waiting, a wait", given(&plans.waiting), 1),
+        situation("paused, pending", retried().history([pause()]), 1),
+        situation("paused, running", begun().history([pause()]), 1),
+        situation("stopped", begun().history([stop()]), 1),
     ]
 }
 
@@ -145,5 +167,8 @@ pub(crate) fn orders(attempt: u32) -> Vec<(&'static str, Order)> {
             "a later attempt completes",
             complete("charge", attempt + 1, paid()),
         ),
+        ("pause", pause()),
+        ("resume", resume()),
+        ("stop", stop()),
     ]
 }

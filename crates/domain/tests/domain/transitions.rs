@@ -63,7 +63,7 @@ fn the_table_of_transitions_is_up_to_date() {
 fn table() -> String {
     let mut text = format!(
         "# Transitions\n\nProduced by the domain's tests, never edited: `{UPDATE}`.\n\n\
-         ## Orders for an attempt\n\n\
+         ## Orders for an attempt and for its execution\n\n\
          A task `charge` that worker-1 begins, that brings `paid` or fails as `declined`, with one retry in the first \
          situations; what comes of each order for it. *Nothing* is a repeat, or comes too late to matter; a refusal \
          changes nothing.\n"

@@ -44,8 +44,13 @@ impl Writer {
     /// Everything in this record is durable now.
     pub(crate) fn commit(&mut self, record: InFlight) {
         let InFlight {
-            position, batch, ..
+            position,
+            batch,
+            since,
+            ..
         } = record;
+        self.meters.appended(since);
+        self.tell_levels();
         for (key, through) in &batch.touched {
             self.residents
                 .committed(key, *through, position, batch.time);

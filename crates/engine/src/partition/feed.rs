@@ -122,6 +122,7 @@ impl Feed {
         tokio::pin!(lingering);
         while rows.len() < VIEW_ROWS_MAX {
             let more = tokio::select! {
+                biased;
                 more = self.items.recv_many(items, VIEW_ROWS_MAX) => more,
                 () = &mut lingering => 0,
             };
@@ -156,7 +157,7 @@ impl Feed {
         let ended = ended.map(|row| row.key.clone()).collect();
         let rows = rows.into_iter().map(FeedRow::into_row).collect();
         let batch = ViewBatch { position, rows };
-        metrics::counter!("eventflow_view_rows_total").increment(batch.rows.len() as u64);
+        crate::meters::view_rows(batch.rows.len());
         while let Err(error) = self.backend.view.apply(self.partition, batch.clone()).await {
             tracing::warn!(partition = %self.partition, %error, "the view could not be written, trying again");
             pause(&self.backend).await;

@@ -282,7 +282,7 @@ impl Writer {
         )
         .ok()?;
         let now = self.backend.clock.now();
-        metrics::histogram!("eventflow_routing_seconds").record(seconds(now.since(offer.ready_at)));
+        self.meters.routed(now.since(offer.ready_at));
         let span = lease_for.or(heartbeat).unwrap_or(self.config.lease);
         let until = now.after(span);
         self.leases.grant(
@@ -348,15 +348,6 @@ pub(crate) fn other_start(key: &Key) -> Refusal {
         "execution {} was started with other content: repeat that, or choose another id or key",
         key.id
     ))
-}
-
-/// For metrics, which are in seconds.
-#[expect(
-    clippy::cast_precision_loss,
-    reason = "a span of more than 285,000 years"
-)]
-fn seconds(span: DurationMs) -> f64 {
-    span.0 as f64 / 1000.0
 }
 
 impl Resident {

@@ -59,6 +59,10 @@ impl Leases {
         Some(lease.until)
     }
 
+    pub(crate) fn len(&self) -> usize {
+        self.by_task.len()
+    }
+
     pub(crate) fn next_expiry(&self) -> Option<Timestamp> {
         self.order.first().map(|(until, _, _)| *until)
     }

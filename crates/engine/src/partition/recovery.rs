@@ -88,7 +88,7 @@ impl Recovery<'_> {
             .open(self.partition)
             .await
             .map_err(|error| self.unreadable(&error))?;
-        metrics::counter!("eventflow_rows_read_total").increment(rows.len() as u64);
+        crate::meters::rows_read(rows.len());
         for row in rows {
             let Some(state) = &row.state else { continue };
             let thawed = frozen::thaw(state).map_err(|error| self.unreadable(&error))?;
@@ -182,7 +182,7 @@ impl Recovery<'_> {
             {
                 Arc::make_mut(&mut resident.execution).evolve(&event, at);
                 folded = Some(sequence);
-                metrics::counter!("eventflow_events_folded_total").increment(1);
+                crate::meters::events_folded(1);
             }
             // Otherwise its snapshot covers it, or it has ended and the view holds it.
         }

@@ -98,8 +98,11 @@ impl Residents {
         self.by_key.iter()
     }
 
+    /// In order, so that a recovery of the same store always goes the same way.
     pub(crate) fn keys(&self) -> Vec<Key> {
-        self.by_key.keys().cloned().collect()
+        let mut keys: Vec<Key> = self.by_key.keys().cloned().collect();
+        keys.sort_unstable();
+        keys
     }
 
     pub(crate) fn insert(&mut self, key: Key, resident: Resident) {
@@ -121,6 +124,11 @@ impl Residents {
         if let Some(next) = next {
             self.deadlines.insert((next, key.clone()));
         }
+    }
+
+    /// How many have a deadline ahead.
+    pub(crate) fn armed(&self) -> usize {
+        self.deadlines.len()
     }
 
     pub(crate) fn next_deadline(&self) -> Option<Timestamp> {

@@ -1,11 +1,11 @@
 //! The writer: drains its mailbox, decides, appends one record for all of it, and only then lets anything out.
 
-use std::{collections::VecDeque, future::Future, pin::Pin, sync::Arc};
+use std::{collections::VecDeque, future::Future, pin::Pin, sync::Arc, time::Instant};
 
 use bytes::Bytes;
 use eventflow_domain::{
     Epoch, PartitionId, Position, Timestamp,
-    execution::{Command, Rejection, step},
+    execution::{Command, Event, Rejection, step},
     record::{Chain, Entry, FORMAT_LEVEL},
 };
 use eventflow_ports::{AppendError, Appending, TaskOffer};
@@ -27,6 +27,7 @@ use crate::{
         SNAPSHOT_EVERY,
     },
     error::StartError,
+    meters::{self, PartitionMeters, level},
     performer::HttpPerformer,
 };
 
@@ -46,6 +47,7 @@ pub(crate) struct InFlight {
     pub(crate) bytes: Bytes,
     pub(crate) batch: Batch,
     pub(crate) appending: Appending,
+    pub(crate) since: Instant,
 }
 
 /// A batch whose large values are being stored before it is appended.
@@ -87,6 +89,7 @@ pub(crate) struct Writer {
     pub(crate) next_offer: Timestamp,
     pub(crate) next_look: Timestamp,
     pub(crate) performer: HttpPerformer,
+    pub(crate) meters: PartitionMeters,
     pub(crate) links: Links,
     pub(crate) status: watch::Sender<Status>,
     pub(crate) is_closing: bool,
@@ -127,6 +130,7 @@ impl Writer {
             unoffered: Vec::new(),
             next_offer: backend.clock.now(),
             next_look: backend.clock.now(),
+            meters: PartitionMeters::new(partition),
             performer: HttpPerformer::new(backend.clone(), links.performed.clone()),
             links,
             status,
@@ -267,10 +271,60 @@ impl Writer {
         if owes_advance && !std::mem::replace(&mut resident.is_advancing, true) {
             self.advances.push_back(key.clone());
         }
-        metrics::counter!("eventflow_events_folded_total").increment(stepped.events.len() as u64);
+        self.meters
+            .events_folded
+            .increment(stepped.events.len() as u64);
+        self.count(&stepped.events);
         self.batch.push(key, first, stepped.events);
         self.residents.arm(key);
         Ok(())
+    }
+
+    /// Counts what operators want to know of events.
+    fn count(&self, events: &[Event]) {
+        for event in events {
+            match event {
+                Event::ExecutionCompleted { .. } => meters::execution_ended("completed"),
+                Event::ExecutionFaulted { .. } => meters::execution_ended("faulted"),
+                Event::ExecutionTimedOut { .. } => meters::execution_ended("timed_out"),
+                Event::ExecutionCancelled => meters::execution_ended("cancelled"),
+                Event::RetryScheduled { .. } | Event::TaskFaulted { .. } => {
+                    self.meters.attempts_failed.increment(1);
+                }
+                Event::ExecutionRequested(_)
+                | Event::ExecutionStarted { .. }
+                | Event::ExecutionPauseRequested(_)
+                | Event::ExecutionSuspended
+                | Event::ExecutionResumed(_)
+                | Event::ExecutionStopRequested(_)
+                | Event::SequenceEntered { .. }
+                | Event::ForkEntered { .. }
+                | Event::ErrorCaught { .. }
+                | Event::WaitStarted { .. }
+                | Event::TaskScheduled { .. }
+                | Event::TaskStarted { .. }
+                | Event::TimerFired { .. }
+                | Event::BranchSelected { .. }
+                | Event::TaskCompleted { .. }
+                | Event::TaskTimedOut { .. }
+                | Event::TaskSkipped { .. }
+                | Event::TaskCancelled { .. } => {}
+            }
+        }
+    }
+
+    /// Tells the levels of everything that has one.
+    pub(crate) fn tell_levels(&self) {
+        let meters = &self.meters;
+        let leading = self.status.borrow().state == State::Leading;
+        meters.mailbox.set(level(self.links.orders.len()));
+        meters.executions.set(level(self.residents.len()));
+        meters.leases.set(level(self.leases.len()));
+        meters.timers.set(level(self.residents.armed()));
+        meters.unoffered.set(level(self.unoffered.len()));
+        let position = usize::try_from(self.durable_position().0);
+        meters.position.set(level(position.unwrap_or(usize::MAX)));
+        meters.leading.set(f64::from(u8::from(leading)));
     }
 
     /// One more portion for each execution that owes one.
@@ -300,6 +354,9 @@ impl Writer {
             && let Some(key) = self.residents.due(time)
         {
             self.batch.commands += 1;
+            if let Some(deadline) = self.residents.next_deadline() {
+                self.meters.timer_fired(time.since(deadline));
+            }
             let before = self
                 .residents
                 .get(&key)
@@ -318,6 +375,7 @@ impl Writer {
             && let Some((key, task, lease)) = self.leases.take_expired(time)
         {
             self.batch.commands += 1;
+            self.meters.leases_expired.increment(1);
             let _ = self.apply(
                 &key,
                 &Command::ExpireLease {
@@ -385,6 +443,7 @@ impl Writer {
     }
 
     fn submit(&mut self, batch: Batch) {
+        self.meters.batch_bytes.record(level(batch.body.len()));
         let header = self.chain.next_header(self.epoch, batch.time);
         debug_assert_eq!(
             header.time, batch.time,
@@ -392,8 +451,9 @@ impl Writer {
         );
         let bytes = Bytes::from(batch.body.seal(&header));
         self.chain.append(&header, &bytes);
-        metrics::counter!("eventflow_records_total").increment(1);
-        metrics::counter!("eventflow_record_bytes_total").increment(bytes.len() as u64);
+        self.meters.records.increment(1);
+        self.meters.record_bytes.increment(bytes.len() as u64);
+        self.meters.batch_commands.record(level(batch.commands));
         let appending = self
             .backend
             .journal
@@ -404,6 +464,7 @@ impl Writer {
             bytes,
             batch,
             appending,
+            since: Instant::now(),
         });
     }
 

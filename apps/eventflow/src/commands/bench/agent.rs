@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use eventflow_agent::{Agent, Failure, Task};
+use eventflow_domain::Digest;
 use serde::{Deserialize, Serialize};
 use tokio::io::AsyncReadExt;
 
@@ -20,6 +21,8 @@ pub(crate) struct BenchAgent {
     #[arg(long)]
     step_ms: u64,
     #[arg(long)]
+    fail_percent: u8,
+    #[arg(long)]
     concurrency: u32,
 }
 
@@ -32,11 +35,11 @@ pub(crate) struct Performed {
 
 impl BenchAgent {
     pub(crate) async fn run(self, common: &Common) -> anyhow::Result<Outcome> {
-        let work = Duration::from_millis(self.step_ms);
+        let (work, fail_percent) = (Duration::from_millis(self.step_ms), self.fail_percent);
         let agent = Agent::builder(service::url(common))
             .token(common.token.clone())
             .name("bench")
-            .capability(CAPABILITY, move |task| step(task, work))
+            .capability(CAPABILITY, move |task| step(task, work, fail_percent))
             .concurrency(self.concurrency)
             .batched(self.results == Results::Batched)
             .build()?;
@@ -50,14 +53,23 @@ impl BenchAgent {
     }
 }
 
-async fn step(task: Task, work: Duration) -> Result<Baton, Failure> {
+async fn step(task: Task, work: Duration, fail_percent: u8) -> Result<Baton, Failure> {
     let baton: Baton = task.input()?;
     let number = number(task.reference())
         .ok_or_else(|| Failure::permanent(format!("{} has no number", task.reference())))?;
     if !work.is_zero() {
         tokio::time::sleep(work).await;
     }
+    if task.attempt().0 == 1 && draw(&baton.id, number) < fail_percent {
+        return Err(Failure::transient("the benchmark lets this attempt fail"));
+    }
     Ok(baton.after(number))
+}
+
+/// A number below 100 for each step of each execution, the same in every run.
+fn draw(execution: &str, step: u64) -> u8 {
+    let digest = Digest::of(format!("{execution} {step}").as_bytes());
+    digest.0[0] % 100
 }
 
 /// The benchmark closes the pipe at its end, and so does its death.

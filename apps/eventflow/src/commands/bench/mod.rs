@@ -68,6 +68,9 @@ pub(crate) struct Bench {
     /// How long the agent works on a step, milliseconds
     #[arg(long, value_name = "N", default_value_t = 0)]
     step_ms: u64,
+    /// Of how many steps in a hundred the first attempt fails
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=100))]
+    fail_percent: u8,
     /// How many steps the agent performs at a time
     #[arg(long, value_name = "N", default_value_t = AGENT_CONCURRENCY)]
     agent_concurrency: u32,

@@ -147,6 +147,7 @@ pub(crate) async fn agent(url: &str, token: Option<&str>, bench: &Bench) -> anyh
             results.get_name(),
         ])
         .args(["--step-ms", &bench.step_ms.to_string()])
+        .args(["--fail-percent", &bench.fail_percent.to_string()])
         .args(["--concurrency", &bench.agent_concurrency.to_string()]);
     if let Some(token) = token {
         command.env("EVENTFLOW_TOKEN", token);

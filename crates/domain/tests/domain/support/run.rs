@@ -183,18 +183,25 @@ impl<'p> Run<'p> {
         let Some(owed) = next else {
             return false;
         };
-        let (sequence, task) = (owed.sequence, owed.reference.clone());
-        let job = Job {
-            task: name_of(self.plan, &task),
-            attempt: owed.task.attempt,
-            round: self.round_of(&task),
-        };
+        let (sequence, task, attempt) = (owed.sequence, owed.reference.clone(), owed.task.attempt);
         if sequence != self.performed.0 {
             self.performed = (sequence, BTreeSet::new());
         }
         self.performed.1.insert(task.clone());
-        let attempt = job.attempt;
-        let outcome = worker(&job);
+        self.perform_this((task, attempt), worker);
+        true
+    }
+
+    fn perform_this(
+        &mut self,
+        (task, attempt): (TaskReference, Attempt),
+        worker: &mut impl FnMut(&Job) -> Outcome,
+    ) {
+        let outcome = worker(&Job {
+            task: name_of(self.plan, &task),
+            attempt,
+            round: self.round_of(&task),
+        });
         if !matches!(outcome, Outcome::Nobody) {
             let agent = AgentName::parse("worker-1").expect("a name");
             self.accepted(&Command::BeginAttempt {
@@ -214,7 +221,6 @@ impl<'p> Run<'p> {
             Outcome::Silence => self.accepted(&Command::ExpireLease { task, attempt }),
             Outcome::Nobody => {}
         }
-        true
     }
 
     fn round_of(&self, task: &TaskReference) -> Vec<u32> {
@@ -229,6 +235,40 @@ impl<'p> Run<'p> {
         self.command(command)
             .unwrap_or_else(|rejection| panic!("{command:?}: {rejection}"));
         self.advance();
+    }
+
+    /// Performs one of the attempts that are owed, the first by its task and each once: whatever happened on the way here
+    /// makes no difference. `false` where there is none.
+    pub(crate) fn perform_one(
+        &mut self,
+        performed: &mut BTreeSet<(TaskReference, Attempt)>,
+        worker: &mut impl FnMut(&Job) -> Outcome,
+    ) -> bool {
+        let owed = self.execution.owed(Sequence(0));
+        let open = owed.map(|owed| (owed.reference.clone(), owed.task.attempt));
+        let Some(next) = open.filter(|one| !performed.contains(one)).min() else {
+            return false;
+        };
+        performed.insert(next.clone());
+        self.perform_this(next, worker);
+        true
+    }
+
+    /// Carries the execution on until it ends, as any other way to the same place would: what is due happens first, then
+    /// attempts are performed in the order of their tasks, then time passes.
+    pub(crate) fn carry_on(&mut self, mut worker: impl FnMut(&Job) -> Outcome) -> &Execution {
+        let mut performed = BTreeSet::new();
+        for _ in 0..ROUNDS_MAX {
+            self.advance();
+            self.wait(DurationMs(0));
+            if self.execution.is_ended() {
+                return &self.execution;
+            }
+            if !self.perform_one(&mut performed, &mut worker) {
+                assert!(self.next_deadline(), "an open execution waits for nothing");
+            }
+        }
+        panic!("the execution never ends: {:?}", self.history.last());
     }
 
     /// Carries the execution on until it ends: performs what is owed, and where nothing is, moves the time.
