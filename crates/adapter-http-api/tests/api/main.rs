@@ -3,6 +3,7 @@
 mod executions;
 mod hostile;
 mod operations;
+mod server;
 mod streams;
 mod support;
 mod tasks;
