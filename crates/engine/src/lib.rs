@@ -6,6 +6,7 @@
 
 mod backend;
 pub mod config;
+mod damage;
 mod definitions;
 mod engine;
 mod error;
