@@ -49,6 +49,18 @@ kill-test kills="200":
 crash-everywhere:
     cargo test --release -p eventflow-engine --test crash_everywhere -- --nocapture
 
+# takes the power away from a recorded run so many times, and starts from what the disk may hold
+power-loss losses="500":
+    EVENTFLOW_POWER_LOSSES={{losses}} cargo test --release -p eventflow-tests --test power_loss -- --nocapture
+
+# the same power loss again, as a failed run has named it: <its number>:<trace>
+power-loss-again loss:
+    EVENTFLOW_POWER_LOSS={{loss}} cargo test -p eventflow-tests --test power_loss -- --nocapture
+
+# the model of fence and take-over, with more batches than on every change
+model batches="3":
+    EVENTFLOW_BATCHES={{batches}} cargo test --release -p eventflow-tests --test model -- --nocapture
+
 # counts what a step costs, in stores with 100,000 finished executions
 cost:
     EVENTFLOW_FINISHED=100000 cargo test --release -p eventflow-engine --test cost -- --nocapture
@@ -56,3 +68,7 @@ cost:
 # what the NATS journal can take, single server
 bench-journal:
     cargo run --release -p eventflow-adapter-nats --example journal_bench
+
+# random bytes for documents, records, bodies or expressions: executions, coverage, crashes
+fuzz target="documents" seconds="60":
+    bash fuzz/run "{{target}}" "{{seconds}}"

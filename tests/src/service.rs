@@ -86,6 +86,7 @@ pub struct Service {
     child: Child,
     directory: PathBuf,
     arguments: Vec<String>,
+    environment: Vec<(&'static str, PathBuf)>,
     /// As `http://127.0.0.1:<port>`; the same for all of its lives.
     pub url: String,
     /// What it said when it was ready.
@@ -95,6 +96,15 @@ pub struct Service {
 impl Service {
     /// Starts a service in `directory` (its store is `directory/store`) and waits until it is ready.
     pub fn start(directory: &Path, arguments: &[&str]) -> Self {
+        Self::start_in(directory, arguments, Vec::new())
+    }
+
+    /// The same with more in its environment.
+    pub fn start_in(
+        directory: &Path,
+        arguments: &[&str],
+        environment: Vec<(&'static str, PathBuf)>,
+    ) -> Self {
         let port = free_port();
         let mut all = vec![
             "--listen".to_owned(),
@@ -103,13 +113,17 @@ impl Service {
             format!("sqlite:{}", directory.join("store").display()),
         ];
         all.extend(arguments.iter().map(ToString::to_string));
-        let mut child = command(directory, &all).spawn().expect("the service runs");
+        let mut child = command(directory, &all)
+            .envs(environment.clone())
+            .spawn()
+            .expect("the service runs");
         let ready_line = ready_line(&mut child);
         let url = format!("http://127.0.0.1:{port}");
         Self {
             child,
             directory: directory.to_owned(),
             arguments: all,
+            environment,
             url,
             ready_line,
         }
@@ -133,6 +147,33 @@ impl Service {
         self.child = self.spawn();
         std::thread::sleep(after);
         self.kill();
+    }
+
+    /// Its resident memory, MiB.
+    pub fn rss_mib(&self) -> u64 {
+        let path = format!("/proc/{}/status", self.child.id());
+        let status = std::fs::read_to_string(path).expect("a running process has a status");
+        let kib = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:"))
+            .and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok());
+        kib.expect("a status holds VmRSS in kB") / 1024
+    }
+
+    /// How many threads it has.
+    pub fn threads(&self) -> usize {
+        let path = format!("/proc/{}/task", self.child.id());
+        std::fs::read_dir(path)
+            .expect("a running process has threads")
+            .count()
+    }
+
+    /// How many files and sockets it has open.
+    pub fn open_files(&self) -> usize {
+        let path = format!("/proc/{}/fd", self.child.id());
+        std::fs::read_dir(path)
+            .expect("a running process has files")
+            .count()
     }
 
     /// `kill -9`.
@@ -167,6 +208,7 @@ impl Service {
 
     fn spawn(&self) -> Child {
         command(&self.directory, &self.arguments)
+            .envs(self.environment.clone())
             .spawn()
             .expect("the service runs")
     }

@@ -8,7 +8,9 @@ use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, Package};
 fn allowed(package: &str) -> Option<&'static [&'static str]> {
     match package {
         "eventflow-domain" | "eventflow-nats-server" => Some(&[]),
-        "eventflow-dsl" | "eventflow-wire" | "eventflow-ports" => Some(&["eventflow-domain"]),
+        "eventflow-dsl" | "eventflow-wire" | "eventflow-ports" | "eventflow-checker" => {
+            Some(&["eventflow-domain"])
+        }
         "eventflow-engine" => Some(&["eventflow-domain", "eventflow-dsl", "eventflow-ports"]),
         "eventflow-contracts" => Some(&["eventflow-domain", "eventflow-ports"]),
         "eventflow-agent" => Some(&["eventflow-domain", "eventflow-wire"]),
@@ -37,7 +39,12 @@ const PURE: &[&str] = &[
     "thiserror",
     "utoipa",
 ];
-const PURE_CRATES: [&str; 3] = ["eventflow-domain", "eventflow-dsl", "eventflow-wire"];
+const PURE_CRATES: [&str; 4] = [
+    "eventflow-domain",
+    "eventflow-dsl",
+    "eventflow-wire",
+    "eventflow-checker",
+];
 /// Never anybody's normal dependency.
 const FOR_TESTS_ONLY: [&str; 2] = ["eventflow-contracts", "eventflow-nats-server"];
 

@@ -12,7 +12,7 @@ use std::{
 };
 
 use anyhow::{Context, ensure};
-use eventflow_tests::{Client, Service};
+use eventflow_tests::{Client, Service, verified};
 use serde_json::{Value, json};
 
 /// Kills where `EVENTFLOW_KILLS` says nothing.
@@ -105,10 +105,14 @@ async fn whatever_was_acknowledged_survives_kill_9() -> anyhow::Result<()> {
         check_repeat(&client, start, &view).await?;
         ended.insert(start.id.clone(), view);
     }
+    let mut service = killed.service;
     let results = killed.agents.accepted()?;
     for result in &results {
         check_result(&ended, result)?;
     }
+    // One more kill, with nobody to tidy up.
+    service.kill();
+    verified(directory.path(), &evidence(&acknowledged, &results));
     let least = (killed.at_ms.iter())
         .map(|&at_ms| open_at(at_ms, &acknowledged, &ended))
         .min()
@@ -130,8 +134,7 @@ async fn whatever_was_acknowledged_survives_kill_9() -> anyhow::Result<()> {
 
 /// What is left of the service after the last kill, and when each was.
 struct Killed {
-    /// Killed itself when dropped.
-    _service: Service,
+    service: Service,
     agents: Agents,
     at_ms: Vec<u64>,
 }
@@ -163,7 +166,7 @@ fn kill(
         service.restart();
     }
     Ok(Killed {
-        _service: service,
+        service,
         agents,
         at_ms,
     })
@@ -235,6 +238,15 @@ impl Load {
         }
         Ok(())
     }
+}
+
+/// What the checker must find in the journal.
+fn evidence(acknowledged: &[Acknowledged], results: &[Value]) -> Vec<Value> {
+    let starts = acknowledged
+        .iter()
+        .map(|start| json!({"start": {"executionId": start.id, "status": "completed"}}));
+    let results = results.iter().map(|result| json!({ "result": result }));
+    starts.chain(results).collect()
 }
 
 /// How many executions had been acknowledged and had not ended at some time.

@@ -90,16 +90,28 @@ async fn what_it_uses_does_not_grow() -> anyhow::Result<()> {
     starting.await??;
     let acknowledged = load.acknowledged.load(Ordering::SeqCst);
     let open = |list: &Value| list["executions"].as_array().is_some_and(Vec::is_empty);
-    client.until("/v1/executions?status=pending,running,waiting&limit=1", open).await?;
+    client
+        .until(
+            "/v1/executions?status=pending,running,waiting&limit=1",
+            open,
+        )
+        .await?;
     agent.abort();
     service.kill();
     let report = verified(directory.path(), &[]);
-    println!("{acknowledged} executions in {:.0?}, {} kills", began.elapsed(), lives.len());
+    println!(
+        "{acknowledged} executions in {:.0?}, {} kills",
+        began.elapsed(),
+        lives.len()
+    );
     for used in &lives {
         println!("{used:?}");
     }
     let ended = report["partitions"][0]["executions"]["completed"].as_u64();
-    ensure!(ended == Some(acknowledged), "{ended:?} of {acknowledged} completed: {report:#}");
+    ensure!(
+        ended == Some(acknowledged),
+        "{ended:?} of {acknowledged} completed: {report:#}"
+    );
     grows_not(&lives)
 }
 
@@ -139,7 +151,11 @@ fn size_of(directory: &Path) -> anyhow::Result<u64> {
     for entry in std::fs::read_dir(directory)? {
         let entry = entry?;
         let about = entry.metadata()?;
-        bytes += if about.is_dir() { size_of(&entry.path())? } else { about.len() };
+        bytes += if about.is_dir() {
+            size_of(&entry.path())?
+        } else {
+            about.len()
+        };
     }
     Ok(bytes)
 }

@@ -8,11 +8,15 @@ use std::{
 
 use anyhow::Context;
 use eventflow_tests::{
-    Client, Said, Service, process,
+    Client, Said, Service,
+    directory::contents,
+    process,
     service::{STOP_MAX, free_port, program},
 };
 use reqwest::Method;
+use rusqlite::Connection;
 use serde_json::{Value, json};
+use tempfile::TempDir;
 
 const PATIENCE: Duration = Duration::from_mins(1);
 
@@ -188,24 +192,66 @@ fn a_port_in_use_is_refused_and_nothing_is_written() {
     assert!(!directory.path().join("store").exists());
 }
 
+/// Refuses the store with these words, and leaves every file of it as it was.
+#[track_caller]
+fn refused_and_left_as_it_is(directory: &Path, arguments: &[&str], words: &[&str]) {
+    let before = contents(&directory.join("store"));
+    assert!(!before.is_empty());
+    refused(start(directory, arguments), words);
+    assert!(before == contents(&directory.join("store")), "changed");
+}
+
 #[test]
-fn a_store_in_use_is_refused() {
+fn a_store_in_use_is_refused_and_left_as_it_is() {
     let directory = tempfile::tempdir().unwrap();
     let _service = Service::start(directory.path(), &[]);
-    refused(start(directory.path(), &[]), &["./store", "in use"]);
+    // Until the service that runs has nothing left to write.
+    let heads = directory.path().join("store/journal.heads");
+    let began = Instant::now();
+    while !heads.exists() {
+        assert!(began.elapsed() < PATIENCE, "no heads are written");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    refused_and_left_as_it_is(directory.path(), &[], &["./store", "in use"]);
+}
+
+/// The directory of a store whose service has ended.
+fn closed_store() -> TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    let mut service = Service::start(directory.path(), &[]);
+    assert_eq!(service.terminate(), Some(0));
+    directory
+}
+
+#[test]
+fn another_number_of_partitions_is_refused_and_left_as_it_is() {
+    let directory = closed_store();
+    let arguments = ["--partitions", "2"];
+    refused_and_left_as_it_is(directory.path(), &arguments, &["1 partition", "not 2"]);
+}
+
+#[test]
+fn a_newer_format_is_refused_and_left_as_it_is() {
+    let directory = closed_store();
+    let journal = Connection::open(directory.path().join("store/journal.db")).unwrap();
+    journal.pragma_update(None, "user_version", 99).unwrap();
+    drop(journal);
+    let words = ["journal.db", "format 99", "newer"];
+    refused_and_left_as_it_is(directory.path(), &[], &words);
 }
 
 #[test]
 fn a_damaged_store_is_refused_and_left_as_it_is() {
-    let directory = tempfile::tempdir().unwrap();
-    let store = directory.path().join("store");
-    let mut service = Service::start(directory.path(), &[]);
-    assert_eq!(service.terminate(), Some(0));
-    let journal = store.join("journal.db");
     let noise = vec![0x5a; 8192];
-    std::fs::write(&journal, &noise).unwrap();
-    refused(start(directory.path(), &[]), &["journal.db"]);
-    assert_eq!(std::fs::read(&journal).unwrap(), noise);
+    for damage in [&noise[..], b"", b"SQLite format 3\0"] {
+        let directory = closed_store();
+        std::fs::write(directory.path().join("store/journal.db"), damage).unwrap();
+        let words = ["journal.db", "damaged or not an EventFlow store", "restore"];
+        refused_and_left_as_it_is(directory.path(), &[], &words);
+    }
+    let directory = closed_store();
+    std::fs::remove_file(directory.path().join("store/journal.db")).unwrap();
+    refused_and_left_as_it_is(directory.path(), &[], &["journal.db", "missing"]);
 }
 
 #[test]

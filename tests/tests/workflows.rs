@@ -1,17 +1,17 @@
 //! Every workflow that ships with the service, run by the real service as its comments say.
 
 use anyhow::{Context, ensure};
-use eventflow_tests::{Background, Client, Service, events::Event};
+use eventflow_tests::{Background, Client, Service, events::Event, verified};
 use reqwest::Method;
 use serde_json::{Value, json};
 
 const PATIENCE: std::time::Duration = std::time::Duration::from_mins(1);
 
-/// A service with the shipped workflows, gone with the test.
+/// A service with the shipped workflows, gone with the test, which leaves a store in which every invariant holds.
 struct House {
     service: Service,
     client: Client,
-    _directory: tempfile::TempDir,
+    directory: tempfile::TempDir,
 }
 
 impl House {
@@ -22,13 +22,23 @@ impl House {
         Ok(Self {
             service,
             client,
-            _directory: directory,
+            directory,
         })
     }
 
     /// An order whose inventory is the service itself.
     fn order(&self) -> Value {
         json!({"orderId": "o-1", "amount": 42, "inventoryUrl": format!("{}/healthz", self.service.url)})
+    }
+}
+
+impl Drop for House {
+    fn drop(&mut self) {
+        self.service.kill();
+        // A test that fails says why itself.
+        if !std::thread::panicking() {
+            verified(self.directory.path(), &[]);
+        }
     }
 }
 

@@ -2,26 +2,41 @@
 
 mod config;
 mod definitions;
+mod files;
 mod store;
 mod telemetry;
 
-use std::{net::SocketAddr, process::ExitCode, sync::Arc, time::Instant};
+use std::{
+    net::SocketAddr,
+    process::ExitCode,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use anyhow::Context;
 use config::Config;
 use eventflow_adapter_http_api::Api;
 use eventflow_engine::{Engine, Node};
+use store::Opened;
 use tokio::{
-    net::TcpListener,
+    net::{TcpListener, TcpSocket},
     signal::unix::{SignalKind, signal},
+    time::timeout,
 };
 
 /// A step allocates some hundred times on its way from socket to record and back (ADR 9).
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+/// Connections that wait to be accepted: all agents come at once after a restart, and whoever finds no room here tries
+/// again a second later. The system may allow fewer.
+const BACKLOG: u32 = 4_096;
 /// What it could not start with: a flag, a file, a port or a store. Nothing was changed.
 const EXIT_REFUSED: u8 = 2;
+
+/// What was let in becomes durable within this when the service stops, or the disk is full; ten seconds are promised,
+/// of which requests may take half.
+const DRAIN_MAX: Duration = Duration::from_secs(4);
 
 fn main() -> ExitCode {
     let started = Instant::now();
@@ -37,17 +52,20 @@ fn main() -> ExitCode {
 #[tokio::main]
 async fn run(config: &Config, started: Instant) -> anyhow::Result<()> {
     telemetry::log(config.log);
+    let connections_max = files::connections_max();
     let metrics = telemetry::metrics()?;
-    let listener = listen(config.listen).await?;
+    let listener = listen(config.listen)?;
     let address = listener
         .local_addr()
         .context("the listening address cannot be read")?;
-    let backend = store::open(config, address.ip().is_loopback()).await?;
+    let Opened { backend, failures } = store::open(config, address.ip().is_loopback()).await?;
     let settings = eventflow_engine::Config {
         partitions: config.partitions(),
         ..Default::default()
     };
     let engine = Arc::new(Engine::start(backend, settings).await?);
+    engine.heed(failures);
+    engine.verify_journals();
     let workflows =
         definitions::register(&*engine.definitions(), config.workflows.as_deref()).await?;
 
@@ -64,16 +82,34 @@ async fn run(config: &Config, started: Instant) -> anyhow::Result<()> {
         config.store,
         started.elapsed().as_millis()
     );
-    eventflow_adapter_http_api::serve(listener, api, stop)
-        .await
-        .context("the HTTP server failed")?;
-    engine.shutdown().await;
+    // A task of its own runs on a worker, where connections are; this thread would be woken for each of them.
+    tokio::spawn(eventflow_adapter_http_api::serve(
+        listener,
+        api,
+        connections_max,
+        stop,
+    ))
+    .await
+    .context("the HTTP server panicked")?;
+    if timeout(DRAIN_MAX, engine.shutdown()).await.is_err() {
+        tracing::warn!("the store takes nothing: what was let in and not acknowledged is given up");
+    }
     tracing::info!("stopped");
     Ok(())
 }
 
-async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(address).await.with_context(|| {
+fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    let listen = || {
+        let socket = match address {
+            SocketAddr::V4(_) => TcpSocket::new_v4()?,
+            SocketAddr::V6(_) => TcpSocket::new_v6()?,
+        };
+        // Connections of an earlier service that the system still remembers are no reason to wait.
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        socket.listen(BACKLOG)
+    };
+    listen().with_context(|| {
         format!(
             "cannot listen on {address} (is another service there? choose another with --listen)"
         )

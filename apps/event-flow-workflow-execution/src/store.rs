@@ -1,6 +1,6 @@
 //! A backend is one function that fills the struct of ports.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use anyhow::Context;
 use eventflow_adapter_http_client::{AllowedTargets, ReqwestHttpClient};
@@ -10,13 +10,22 @@ use eventflow_adapter_memory::{
 };
 use eventflow_adapter_sqlite::SqliteStore;
 use eventflow_adapter_system::{SystemClock, UuidIds};
+use eventflow_domain::PartitionId;
 use eventflow_engine::Backend;
 use eventflow_ports::HttpClient;
+use tokio::sync::watch;
 
 use crate::config::{Config, Store};
 
+/// An open store.
+pub(crate) struct Opened {
+    pub(crate) backend: Backend,
+    /// Why partitions have failed below it, by partition, as it happens.
+    pub(crate) failures: watch::Receiver<BTreeMap<PartitionId, String>>,
+}
+
 /// Opens what the configuration names.
-pub(crate) async fn open(config: &Config, listens_on_loopback: bool) -> anyhow::Result<Backend> {
+pub(crate) async fn open(config: &Config, listens_on_loopback: bool) -> anyhow::Result<Opened> {
     let http = http_client(config, listens_on_loopback)?;
     match &config.store {
         Store::Memory => Ok(memory(http)),
@@ -40,11 +49,12 @@ async fn sqlite(
     directory: PathBuf,
     partitions: u16,
     http: Arc<dyn HttpClient>,
-) -> anyhow::Result<Backend> {
+) -> anyhow::Result<Opened> {
     let opened =
         tokio::task::spawn_blocking(move || SqliteStore::open(directory, partitions)).await;
     let store = opened.context("opening the store panicked")??;
-    Ok(Backend {
+    let failures = store.failures();
+    let backend = Backend {
         name: "sqlite",
         journal: store.journal(),
         view: store.view(),
@@ -56,11 +66,12 @@ async fn sqlite(
         publisher: None,
         clock: Arc::new(SystemClock),
         ids: Arc::new(UuidIds),
-    })
+    };
+    Ok(Opened { backend, failures })
 }
 
-fn memory(http: Arc<dyn HttpClient>) -> Backend {
-    Backend {
+fn memory(http: Arc<dyn HttpClient>) -> Opened {
+    let backend = Backend {
         name: "memory",
         journal: Arc::new(MemoryJournal::default()),
         view: Arc::new(MemoryView::default()),
@@ -72,5 +83,8 @@ fn memory(http: Arc<dyn HttpClient>) -> Backend {
         publisher: None,
         clock: Arc::new(SystemClock),
         ids: Arc::new(UuidIds),
-    }
+    };
+    // Memory does not fail.
+    let failures = watch::channel(BTreeMap::new()).1;
+    Opened { backend, failures }
 }

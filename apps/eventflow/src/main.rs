@@ -12,6 +12,7 @@ mod output;
 mod place;
 mod service;
 mod sse;
+mod store;
 mod words;
 
 use std::process::ExitCode;

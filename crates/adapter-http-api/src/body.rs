@@ -15,7 +15,7 @@ use futures::StreamExt as _;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_path_to_error::Segment;
 
-use crate::trouble::Trouble;
+use crate::{state::Shared, trouble::Trouble};
 
 /// How long a body may take to arrive: a connection is not held open by dripping bytes.
 const BODY_ARRIVES_WITHIN: Duration = Duration::from_secs(30);
@@ -33,13 +33,13 @@ pub(crate) struct Raw {
     pub(crate) bytes: Bytes,
 }
 
-impl<S: Send + Sync> FromRequest<S> for Raw {
+impl FromRequest<Shared> for Raw {
     type Rejection = Trouble;
 
-    async fn from_request(request: Request, _: &S) -> Result<Self, Trouble> {
+    async fn from_request(request: Request, shared: &Shared) -> Result<Self, Trouble> {
         let (parts, body) = request.into_parts();
         let media = media_type(&parts.headers);
-        let bytes = match tokio::time::timeout(BODY_ARRIVES_WITHIN, collect(body)).await {
+        let bytes = match tokio::time::timeout(BODY_ARRIVES_WITHIN, collect(body, shared)).await {
             Ok(bytes) => bytes?,
             Err(_) => {
                 return Err(Trouble::new(
@@ -60,10 +60,11 @@ fn media_type(headers: &HeaderMap) -> Option<String> {
 }
 
 /// Most bodies arrive as one frame and are not copied.
-async fn collect(body: Body) -> Result<Bytes, Trouble> {
+async fn collect(body: Body, shared: &Shared) -> Result<Bytes, Trouble> {
     let mut frames = body.into_data_stream();
     let mut whole = Bytes::new();
     let mut growing = BytesMut::new();
+    let mut rooms = Vec::new();
     while let Some(frame) = frames.next().await {
         let frame =
             frame.map_err(|error| Trouble::malformed(format!("the body broke off: {error}")))?;
@@ -77,6 +78,7 @@ async fn collect(body: Body) -> Result<Bytes, Trouble> {
         if whole.is_empty() && growing.is_empty() {
             whole = frame;
         } else {
+            rooms.push(shared.room_to_arrive(frame.len())?);
             if growing.is_empty() {
                 growing.extend_from_slice(&std::mem::take(&mut whole));
             }
@@ -109,11 +111,11 @@ async fn discard(mut frames: axum::body::BodyDataStream, mut discarded: usize) {
 /// to a service on his machine without being asked.
 pub(crate) struct Json<T>(pub(crate) T);
 
-impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
+impl<T: DeserializeOwned> FromRequest<Shared> for Json<T> {
     type Rejection = Trouble;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, Trouble> {
-        let raw = Raw::from_request(request, state).await?;
+    async fn from_request(request: Request, shared: &Shared) -> Result<Self, Trouble> {
+        let raw = Raw::from_request(request, shared).await?;
         if !raw.media.as_deref().is_some_and(is_json) {
             return Err(unsupported("application/json"));
         }
@@ -124,11 +126,11 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
 /// A JSON body that may be left out altogether.
 pub(crate) struct OptionalJson<T>(pub(crate) T);
 
-impl<T: DeserializeOwned + Default, S: Send + Sync> FromRequest<S> for OptionalJson<T> {
+impl<T: DeserializeOwned + Default> FromRequest<Shared> for OptionalJson<T> {
     type Rejection = Trouble;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, Trouble> {
-        let raw = Raw::from_request(request, state).await?;
+    async fn from_request(request: Request, shared: &Shared) -> Result<Self, Trouble> {
+        let raw = Raw::from_request(request, shared).await?;
         if raw.bytes.is_empty() {
             return Ok(Self(T::default()));
         }

@@ -11,6 +11,8 @@ pub const DOCUMENT_BYTES_MAX: usize = 1024 * 1024;
 const EXPANDED_BYTES_MAX: usize = 4 * DOCUMENT_BYTES_MAX;
 /// Scalars, lists and maps of a document, aliases written out: a generous number for a megabyte.
 const NODES_MAX: usize = 250_000;
+/// Those that come of aliases, so that ten lines cannot become a megabyte.
+const REPLAYED_MAX: usize = 100_000;
 /// Uses of an anchor: people write a handful.
 const ALIASES_MAX: usize = 1_000;
 
@@ -124,7 +126,7 @@ fn yaml(text: &str) -> Result<Json, DocumentError> {
         with_snippet: false,
         non_finite_float_policy: serde_saphyr::options::NonFiniteFloatPolicy::Reject,
         alias_limits: serde_saphyr::alias_limits! {
-            max_total_replayed_events: NODES_MAX,
+            max_total_replayed_events: REPLAYED_MAX,
         },
         budget: serde_saphyr::budget! {
             max_depth: VALUE_DEPTH_MAX,
@@ -137,11 +139,34 @@ fn yaml(text: &str) -> Result<Json, DocumentError> {
     };
     serde_saphyr::from_str_with_options::<serde_json::Value>(text, options)
         .map(|value| Json::of(&value))
-        .map_err(|error| DocumentError::Malformed {
+        .map_err(|error| from_yaml(&error))
+}
+
+/// What goes beyond a bound could be read and is refused nevertheless; everything else is not YAML. Many of these come
+/// wrapped into others, as words only.
+fn from_yaml(error: &serde_saphyr::Error) -> DocumentError {
+    let at = error
+        .location()
+        .map(|location| (location.line(), location.column()));
+    let words = error.without_snippet().to_string();
+    let is_any = |beginnings: &[&str]| beginnings.iter().any(|begin| words.starts_with(begin));
+    let beyond = if is_any(&["recursion limit", "budget breached: Depth"]) {
+        too_deep()
+    } else if is_any(&["alias replay", "alias expansion", "budget breached: "]) {
+        format!(
+            "a document may have at most {NODES_MAX} values and {EXPANDED_BYTES_MAX} bytes of text with all of its aliases written out, and at most {ALIASES_MAX} aliases"
+        )
+    } else {
+        let end = words
+            .find(" at line ")
+            .or_else(|| words.find(" (defined at"));
+        return DocumentError::Malformed {
             format: Format::Yaml,
-            detail: error.without_snippet().to_string(),
-            at: error.location().map(|at| (at.line(), at.column())),
-        })
+            detail: words[..end.unwrap_or(words.len())].to_owned(),
+            at,
+        };
+    };
+    DocumentError::Unsound(beyond + &place(at))
 }
 
 #[cfg(test)]

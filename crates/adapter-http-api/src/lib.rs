@@ -5,21 +5,24 @@
 //! `application/problem+json` (`trouble`). Nothing is logged for a request: agents make tens of thousands a second.
 //!
 //! ```no_run
-//! # async fn example(api: eventflow_adapter_http_api::Api) -> std::io::Result<()> {
+//! # use eventflow_adapter_http_api::{Api, CONNECTIONS_MAX, serve};
+//! # async fn example(api: Api) -> std::io::Result<()> {
 //! let listener = tokio::net::TcpListener::bind("127.0.0.1:8080").await?;
 //! let stop = async { tokio::signal::ctrl_c().await.unwrap_or_default() };
-//! eventflow_adapter_http_api::serve(listener, api, stop).await
+//! serve(listener, api, CONNECTIONS_MAX, stop).await;
+//! # Ok(())
 //! # }
 //! ```
 
 mod body;
 mod controls;
+mod connection;
 mod document;
 mod executions;
 mod header;
-mod listener;
 mod openapi;
 mod operations;
+mod places;
 mod query;
 mod serve;
 mod shape;

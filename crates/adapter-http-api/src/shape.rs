@@ -154,12 +154,21 @@ pub(crate) fn lease(body: LeaseBody, base: &str) -> Result<LeaseRequest, Trouble
 }
 
 /// One result of a batch.
-pub(crate) fn result(item: ResultItem) -> Result<TaskResult, Trouble> {
+///
+/// `place` is that in a batch, `None` for a result that came alone.
+pub(crate) fn result(item: ResultItem, place: Option<usize>) -> Result<TaskResult, Trouble> {
     let mut faults = Vec::new();
     let verdict = match (item.complete, item.fail, item.heartbeat) {
-        (Some(complete), None, None) => {
-            sound(complete.output, "/complete/output", &mut faults).map(TaskVerdict::Complete)
-        }
+        (Some(complete), None, None) => accept(complete.output)
+            .map_err(|error| {
+                let pointer = place.map_or_else(
+                    || "/output".to_owned(),
+                    |place| format!("/results/{place}/complete/output"),
+                );
+                faults.push(Fault::at(pointer, error.to_string()));
+            })
+            .ok()
+            .map(TaskVerdict::Complete),
         (None, Some(fail), None) => Some(TaskVerdict::Fail(TaskFailure {
             error: brief(fail.error).into(),
             retryable: fail.retryable,
@@ -168,7 +177,8 @@ pub(crate) fn result(item: ResultItem) -> Result<TaskResult, Trouble> {
         (None, None, Some(_)) => Some(TaskVerdict::Heartbeat),
         _ => {
             let detail = "give exactly one of `complete`, `fail` and `heartbeat`";
-            faults.push(Fault::at("", detail));
+            let pointer = place.map_or_else(String::new, |place| format!("/results/{place}"));
+            faults.push(Fault::at(pointer, detail));
             None
         }
     };
@@ -392,6 +402,7 @@ pub(crate) fn system(view: inbound::SystemView) -> system::System {
         leader: partition.leader,
         epoch: partition.epoch,
         position: partition.position,
+        reason: partition.reason,
     };
     let limit = |(name, value): (&str, u64)| (name.to_owned(), value);
     system::System {

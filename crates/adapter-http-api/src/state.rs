@@ -14,6 +14,9 @@ use crate::trouble::Trouble;
 pub const WAITING_MAX: usize = 4_096;
 /// Streams of live events at once. Each holds a subscription of the engine and a buffer.
 pub const STREAMS_MAX: usize = 1_024;
+/// Bodies on their way in, all together, bytes: more than a hundred of the largest, and less than a small machine has.
+/// One that comes in one piece does not count.
+const ARRIVING_BYTES_MAX: usize = 128 * 1024 * 1024;
 /// How long a caller should stay away who found every place to wait taken.
 const PLACES_RETRY_AFTER: std::time::Duration = std::time::Duration::from_secs(1);
 
@@ -41,6 +44,7 @@ struct Inner {
     tenant: Tenant,
     waiting: Arc<Semaphore>,
     streams: Arc<Semaphore>,
+    arriving: Arc<Semaphore>,
     draining: watch::Sender<bool>,
     openapi: Bytes,
 }
@@ -52,6 +56,7 @@ impl Shared {
             tenant: Tenant::default_tenant(),
             waiting: Arc::new(Semaphore::new(WAITING_MAX)),
             streams: Arc::new(Semaphore::new(STREAMS_MAX)),
+            arriving: Arc::new(Semaphore::new(ARRIVING_BYTES_MAX)),
             draining: watch::Sender::new(false),
             openapi,
         }))
@@ -104,6 +109,17 @@ impl Shared {
         )
     }
 
+    /// Room for so many bytes of a body on its way in; given back when dropped.
+    pub(crate) fn room_to_arrive(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Trouble> {
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        let room = Arc::clone(&self.0.arriving).try_acquire_many_owned(bytes);
+        room.map_err(|_| {
+            busy(format!(
+                "requests with more than {ARRIVING_BYTES_MAX} bytes are on their way: try again later"
+            ))
+        })
+    }
+
     /// Whoever waits stops waiting, every stream ends.
     pub(crate) fn drain(&self) {
         self.0.draining.send_replace(true);
@@ -122,9 +138,15 @@ fn place(
     limit: usize,
 ) -> Result<OwnedSemaphorePermit, Trouble> {
     Arc::clone(places).try_acquire_owned().map_err(|_| {
-        Trouble::from(Refusal::Busy {
-            detail: format!("{what} (at most {limit}): try again later, or without waiting"),
-            retry_after: PLACES_RETRY_AFTER,
-        })
+        busy(format!(
+            "{what} (at most {limit}): try again later, or without waiting"
+        ))
+    })
+}
+
+fn busy(detail: String) -> Trouble {
+    Trouble::from(Refusal::Busy {
+        detail,
+        retry_after: PLACES_RETRY_AFTER,
     })
 }

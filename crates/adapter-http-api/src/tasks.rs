@@ -102,7 +102,7 @@ pub(crate) async fn heartbeat(
 }
 
 async fn one(shared: &Shared, item: ResultItem) -> Result<Response, Trouble> {
-    let result = shape::result(item)?;
+    let result = shape::result(item, None)?;
     let outcomes = shared.tasks().results(shared.tenant(), vec![result]).await;
     match outcomes.into_iter().next().unwrap_or_else(unanswered) {
         ResultOutcome::Accepted => Ok(([(header::CONTENT_TYPE, JSON)], "{}").into_response()),
@@ -150,9 +150,9 @@ pub(crate) async fn results(
 async fn bring(shared: &Shared, items: Vec<ResultItem>) -> Vec<ResultAnswer> {
     let mut results = Vec::with_capacity(items.len());
     let mut refused: Vec<(Arc<str>, Option<Problem>)> = Vec::with_capacity(items.len());
-    for item in items {
+    for (place, item) in items.into_iter().enumerate() {
         let token = Arc::clone(&item.token);
-        let problem = match shape::result(item) {
+        let problem = match shape::result(item, Some(place)) {
             Ok(result) => {
                 results.push(result);
                 None

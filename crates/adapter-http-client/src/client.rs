@@ -14,10 +14,15 @@ use reqwest::{
     redirect,
 };
 
-use crate::{failure::Failed, resolver::CheckedResolver, targets::AllowedTargets, tls};
+use crate::{
+    failure::{Failed, TooManyRedirects, origin},
+    resolver::CheckedResolver,
+    targets::AllowedTargets,
+    tls,
+};
 
-/// So many redirects are followed; a further one is the response (the port's clauses 1 and 6).
-const REDIRECTS_MAX: usize = 10;
+/// So many redirects are followed, and a further one is refused: it is most likely a loop (the port's clause 6).
+pub(crate) const REDIRECTS_MAX: usize = 10;
 /// Idle connections kept for the next request to a host: enough for a busy workflow, few enough for a small peer.
 const IDLE_PER_HOST_MAX: usize = 64;
 /// How long an idle connection is kept: below the minute after which many servers close theirs.
@@ -80,7 +85,8 @@ impl ReqwestHttpClient {
 
     async fn attempt(&self, request: HttpRequest, begun: Instant) -> Result<HttpResponse, Failed> {
         let (timeout, body_limit) = (request.timeout, request.body_limit);
-        let client = if request.follow_redirects {
+        let follows = request.follow_redirects;
+        let client = if follows {
             &self.following
         } else {
             &self.staying
@@ -95,6 +101,10 @@ impl ReqwestHttpClient {
             read(response, body_limit, begun).await
         };
         match tokio::time::timeout(timeout, exchange).await {
+            Ok(Ok(response)) if follows && is_redirect(&response) => Err(Failed::invalid(format!(
+                "{} redirected to what is not an http or https URL",
+                origin(&url)
+            ))),
             Ok(outcome) => outcome.map_err(|error| Failed::sorted(&error, &url)),
             Err(_elapsed) => Err(Failed::timeout(&url, timeout)),
         }
@@ -119,13 +129,20 @@ fn checked_redirects(targets: Arc<AllowedTargets>) -> redirect::Policy {
     redirect::Policy::custom(move |attempt| {
         // `previous` holds the first URL too.
         if attempt.previous().len() > REDIRECTS_MAX {
-            return attempt.stop();
+            return attempt.error(TooManyRedirects);
         }
         match targets.check(attempt.url()) {
             Ok(()) => attempt.follow(),
             Err(refused) => attempt.error(refused),
         }
     })
+}
+
+/// Whether this leads elsewhere. Where redirects are followed, such a response is left only by a target that cannot be
+/// requested.
+fn is_redirect(response: &HttpResponse) -> bool {
+    matches!(response.status, 301..=303 | 307 | 308)
+        && (response.headers.iter()).any(|(name, _)| name == header::LOCATION.as_str())
 }
 
 fn outgoing(request: HttpRequest) -> Result<Request, Failed> {

@@ -5,7 +5,12 @@ use std::{error::Error, time::Duration};
 use eventflow_ports::HttpFailureKind;
 use reqwest::Url;
 
-use crate::targets::NotAllowed;
+use crate::{client::REDIRECTS_MAX, targets::NotAllowed};
+
+/// A target sends its callers on and on.
+#[derive(Debug, thiserror::Error)]
+#[error("redirected more than {REDIRECTS_MAX} times")]
+pub(crate) struct TooManyRedirects;
 
 /// A failure before its latency is known.
 #[derive(Debug)]
@@ -39,6 +44,9 @@ impl Failed {
         if let Some(refused) = causes(error).find_map(|cause| cause.downcast_ref::<NotAllowed>()) {
             return Self::invalid(format!("{target} may not be called: {refused}"));
         }
+        if causes(error).any(<dyn Error>::is::<TooManyRedirects>) {
+            return Self::invalid(format!("{TooManyRedirects}, the last time to {target}"));
+        }
         let root = causes(error).last().map_or_else(
             || "no further cause is known".to_owned(),
             ToString::to_string,
@@ -61,7 +69,7 @@ impl Failed {
 }
 
 /// Scheme, host and port: user, password, path, query and fragment may hold secrets.
-fn origin(url: &Url) -> String {
+pub(crate) fn origin(url: &Url) -> String {
     let host = url.host_str().unwrap_or("?");
     match url.port() {
         Some(port) => format!("{}://{host}:{port}", url.scheme()),

@@ -113,6 +113,7 @@ async fn a_redirect_into_a_range_that_is_not_allowed_is_refused() {
     for (from, to) in [
         ("/address", "http://169.254.169.254/latest/meta-data"),
         ("/scheme", "ftp://127.0.0.1/file"),
+        ("/file", "file:///etc/passwd"),
     ] {
         Mock::given(path(from))
             .respond_with(ResponseTemplate::new(302).insert_header("Location", to))
@@ -124,14 +125,17 @@ async fn a_redirect_into_a_range_that_is_not_allowed_is_refused() {
         .unwrap_err();
     assert_eq!(failure.kind, HttpFailureKind::Invalid);
     assert!(failure.message.contains("169.254.169.254"), "{failure}");
-    let failure = execute_local(request(format!("{}/scheme", server.uri())))
-        .await
-        .unwrap_err();
-    assert_eq!(failure.kind, HttpFailureKind::Invalid);
+    for path in ["scheme", "file"] {
+        let failure = execute_local(request(format!("{}/{path}", server.uri())))
+            .await
+            .unwrap_err();
+        assert_eq!(failure.kind, HttpFailureKind::Invalid);
+        assert!(failure.message.contains("http or https"), "{failure}");
+    }
 }
 
 #[tokio::test]
-async fn ten_redirects_are_followed_and_the_eleventh_is_the_response() {
+async fn ten_redirects_are_followed_and_the_eleventh_is_refused() {
     let server = MockServer::start().await;
     for hop in 0..11 {
         Mock::given(path(format!("/{hop}")))
@@ -148,7 +152,13 @@ async fn ten_redirects_are_followed_and_the_eleventh_is_the_response() {
     let ten = execute_local(request(format!("{}/1", server.uri()))).await;
     assert_eq!(ten.unwrap().status, 200);
     let eleven = execute_local(request(format!("{}/0", server.uri()))).await;
-    assert_eq!(eleven.unwrap().status, 307);
+    let failure = eleven.unwrap_err();
+    assert_eq!(failure.kind, HttpFailureKind::Invalid);
+    let words = format!(
+        "redirected more than 10 times, the last time to {}",
+        server.uri()
+    );
+    assert_eq!(failure.message, words);
     let mut stay = request(format!("{}/1", server.uri()));
     stay.follow_redirects = false;
     assert_eq!(execute_local(stay).await.unwrap().status, 307);

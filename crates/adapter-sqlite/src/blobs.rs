@@ -19,12 +19,18 @@ use eventflow_domain::{Digest, Tenant};
 use eventflow_ports::{BlobError, BlobStore};
 use tokio::sync::Semaphore;
 
-use crate::directory::{self, Directory};
+use crate::{
+    directory::{self, Directory},
+    failure::{Failure, Severity},
+    health::Health,
+};
 
 /// Blobs that are written or read at a time: each is up to 64 MiB of memory, and more would not make the disk faster.
 const AT_A_TIME_MAX: usize = 8;
 /// Where blobs are written before they get their name; no tenant can be called that.
-const UNFINISHED: &str = ".unfinished";
+pub(crate) const UNFINISHED: &str = ".unfinished";
+/// Below the store's directory.
+pub(crate) const FOLDER: &str = "blobs";
 
 /// Makes the names of unfinished files differ, also from those of a store that was closed over a write.
 static UNFINISHED_COUNT: AtomicU64 = AtomicU64::new(0);
@@ -34,6 +40,7 @@ static UNFINISHED_COUNT: AtomicU64 = AtomicU64::new(0);
 pub struct FileBlobs {
     files: Files,
     at_a_time: Arc<Semaphore>,
+    health: Health,
     /// Not held by a write whose caller is gone: such a write must not hold up the next opening of the store.
     _directory: Arc<Directory>,
 }
@@ -47,7 +54,7 @@ struct Files {
 impl FileBlobs {
     /// Creates the folder, and removes what a crash left unfinished. Only under the store's lock.
     pub(crate) fn prepare(directory: &Path) -> io::Result<()> {
-        let unfinished = directory.join("blobs").join(UNFINISHED);
+        let unfinished = directory.join(FOLDER).join(UNFINISHED);
         match fs::remove_dir_all(&unfinished) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             Ok(()) | Err(_) => {}
@@ -55,12 +62,13 @@ impl FileBlobs {
         directory::create_durably(&unfinished)
     }
 
-    pub(crate) fn of(directory: Arc<Directory>) -> Self {
+    pub(crate) fn of(directory: Arc<Directory>, health: Health) -> Self {
         Self {
             files: Files {
-                blobs: directory.path().join("blobs").into(),
+                blobs: directory.path().join(FOLDER).into(),
             },
             at_a_time: Arc::new(Semaphore::new(AT_A_TIME_MAX)),
+            health,
             _directory: directory,
         }
     }
@@ -88,12 +96,16 @@ impl FileBlobs {
 impl BlobStore for FileBlobs {
     async fn put(&self, tenant: &Tenant, digest: &Digest, bytes: Bytes) -> Result<(), BlobError> {
         let (tenant, digest) = (tenant.clone(), *digest);
+        let health = self.health.clone();
         self.blocking(move |files| {
             if Digest::of(&bytes) != digest {
                 return Err(BlobError::Corrupt { digest });
             }
             let path = files.path(&tenant, &digest);
-            files.write(&path, &bytes).map_err(unavailable(&path))
+            files.write(&path, &bytes).map_err(|error| {
+                if false { health.note(&format!("writing {}", path.display()), &error) }
+                unavailable(&path)(error)
+            })
         })
         .await
     }
@@ -106,17 +118,29 @@ impl BlobStore for FileBlobs {
                 Ok(bytes) if Digest::of(&bytes) == digest => Ok(Some(bytes.into())),
                 Ok(_) => Err(BlobError::Corrupt { digest }),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-                Err(error) => Err(unavailable(&path)(error)),
+                Err(error) => {
+                    let failure = Failure::io(&format!("reading {}", path.display()), &error);
+                    if failure.severity() == Severity::Passing {
+                        return Err(unavailable(&path)(error));
+                    }
+                    tracing::error!(%failure, "a blob cannot be read");
+                    Err(BlobError::Corrupt { digest })
+                }
             }
         })
         .await
     }
 }
 
+/// Where a blob lies below the folder of all.
+pub(crate) fn path(blobs: &Path, tenant: &Tenant, digest: &Digest) -> PathBuf {
+    let name = digest.to_string();
+    blobs.join(tenant.as_str()).join(&name[..2]).join(name)
+}
+
 impl Files {
     fn path(&self, tenant: &Tenant, digest: &Digest) -> PathBuf {
-        let name = digest.to_string();
-        self.blobs.join(tenant.as_str()).join(&name[..2]).join(name)
+        path(&self.blobs, tenant, digest)
     }
 
     fn write(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {

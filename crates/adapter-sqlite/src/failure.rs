@@ -1,9 +1,9 @@
-//! What a failed SQLite call means to the caller: worth another try, or the end of the store.
+//! What a failed call of SQLite or the file system means to the caller: worth another try, or the end of the store.
 
-use std::sync::Arc;
+use std::{io, sync::Arc};
 
 use eventflow_ports::Source;
-use rusqlite::ErrorCode;
+use rusqlite::{ErrorCode, ffi};
 
 /// A failure that many callers are told about.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -25,13 +25,25 @@ pub(crate) enum Severity {
 impl Failure {
     /// `doing` says what was being done, and to which file.
     pub(crate) fn sqlite(doing: &str, error: &rusqlite::Error) -> Self {
-        let code = error
-            .sqlite_error()
-            .map(|error| format!(" (SQLite {})", error.extended_code))
-            .unwrap_or_default();
+        let message = match error.sqlite_error().map(|error| error.extended_code) {
+            // SQLite calls it an I/O error.
+            Some(ffi::SQLITE_IOERR_SHMSIZE) => {
+                format!("{doing}: there is no room for the index of the WAL, the disk is full")
+            }
+            Some(code) => format!("{doing}: {error} (SQLite {code})"),
+            None => format!("{doing}: {error}"),
+        };
         Self {
-            message: format!("{doing}: {error}{code}").into(),
+            message: message.into(),
             severity: severity(error),
+        }
+    }
+
+    /// The same for a file of ours.
+    pub(crate) fn io(doing: &str, error: &io::Error) -> Self {
+        Self {
+            message: format!("{doing}: {error}").into(),
+            severity: io_severity(error),
         }
     }
 
@@ -58,10 +70,48 @@ impl Failure {
     }
 }
 
+/// Whether a file is to blame, and not the moment.
+pub(crate) fn is_damage(error: &rusqlite::Error) -> bool {
+    match error.sqlite_error_code() {
+        Some(code) => matches!(
+            code,
+            // `Unknown` is SQLITE_ERROR: a table is missing.
+            ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase | ErrorCode::Unknown
+        ),
+        // A row that does not hold what its column is for.
+        None => true,
+    }
+}
+
+/// Whether the operating system could not read, write or sync.
+pub(crate) fn is_io(error: &rusqlite::Error) -> bool {
+    error.sqlite_error_code() == Some(ErrorCode::SystemIoFailure)
+}
+
+fn io_severity(error: &io::Error) -> Severity {
+    match error.kind() {
+        io::ErrorKind::StorageFull
+        | io::ErrorKind::QuotaExceeded
+        | io::ErrorKind::OutOfMemory
+        | io::ErrorKind::Interrupted
+        | io::ErrorKind::WouldBlock => Severity::Passing,
+        _ if matches!(error.raw_os_error(), Some(EMFILE | ENFILE)) => Severity::Passing,
+        _ => Severity::Broken,
+    }
+}
+
+/// Too many open files, of the process and of the machine: the same numbers on every Unix.
+const EMFILE: i32 = 24;
+const ENFILE: i32 = 23;
+
 fn severity(error: &rusqlite::Error) -> Severity {
+    // The index of the WAL is shared memory in a file, rebuilt at every start; a full disk has no room for it either.
+    if error.sqlite_error().map(|error| error.extended_code) == Some(ffi::SQLITE_IOERR_SHMSIZE) {
+        return Severity::Passing;
+    }
     match error.sqlite_error_code() {
         Some(
-            ErrorCode::DiskFull
+            ErrorCode::SystemIoFailure | ErrorCode::DiskFull
             | ErrorCode::DatabaseBusy
             | ErrorCode::DatabaseLocked
             | ErrorCode::OutOfMemory
@@ -88,6 +138,7 @@ mod tests {
             ffi::SQLITE_FULL,
             ffi::SQLITE_BUSY,
             ffi::SQLITE_BUSY_SNAPSHOT,
+            ffi::SQLITE_IOERR_SHMSIZE,
         ] {
             assert_eq!(of(code), Severity::Passing, "SQLite {code}");
         }
@@ -105,6 +156,18 @@ mod tests {
             ffi::SQLITE_INTERNAL,
         ] {
             assert_eq!(of(code), Severity::Broken, "SQLite {code}");
+        }
+    }
+
+    #[test]
+    fn so_it_is_for_files() {
+        let of = |number| io_severity(&io::Error::from_raw_os_error(number));
+        // ENOSPC, EMFILE, EINTR; then EIO, EROFS, EBADF.
+        for number in [28, EMFILE, 4] {
+            assert_eq!(of(number), Severity::Passing, "{number}");
+        }
+        for number in [5, 30, 9] {
+            assert_eq!(of(number), Severity::Broken, "{number}");
         }
     }
 }

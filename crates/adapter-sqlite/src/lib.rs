@@ -3,8 +3,10 @@
 //! ```text
 //! lock                 held exclusively for as long as the store is open
 //! journal.db (+ -wal)  records of all partitions, definitions, keys; one writer thread, fsynced before it answers
+//! journal.heads        the last durable record of each partition, said a second time each second
 //! view-<p>.db          the view of partition p; disposable, rebuilt from the journal
 //! blobs/<tenant>/<aa>/<digest>
+//! quarantine/          records that an operator has set aside
 //! ```
 //!
 //! [`SqliteStore::open`] gives one handle that hands out the ports:
@@ -28,24 +30,32 @@
 //!
 //! Opening and dropping a store do block (files, a last checkpoint): do both outside of a busy runtime thread.
 
+mod backup;
 mod blobs;
 mod definitions;
 mod directory;
 mod failure;
+mod heads;
+mod health;
 mod journal;
 mod keys;
 mod open_error;
+mod quarantine;
+mod reading;
 mod sql;
 mod store;
 mod view;
 mod worker;
 mod writer;
 
+pub use backup::{Backup, BackupError};
 pub use blobs::FileBlobs;
 pub use definitions::SqliteDefinitions;
 pub use journal::SqliteJournal;
 pub use keys::SqliteKeys;
 pub use open_error::OpenError;
+pub use quarantine::{QuarantineError, Quarantined};
+pub use reading::{StoreFiles, StoreReader, StoredRow, ViewReader, ViewState};
 pub use store::{Options, SqliteStore};
 pub use view::SqliteView;
 

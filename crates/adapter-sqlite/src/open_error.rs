@@ -52,20 +52,19 @@ pub enum OpenError {
         detail: String,
     },
     /// The operating system refused something.
-    #[error("cannot open {}: {source}", path.display())]
+    #[error("cannot open {}: {reason}", path.display())]
     Io {
         /// What was to be opened, read or written.
         path: PathBuf,
         /// Why not.
-        #[source]
-        source: io::Error,
+        reason: io::Error,
     },
 }
 
 impl OpenError {
     pub(crate) fn io(path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
-        move |source| Self::Io { path, source }
+        move |reason| Self::Io { path, reason }
     }
 
     pub(crate) fn corrupt(file: &Path, detail: impl Into<String>) -> Self {
@@ -85,7 +84,7 @@ impl OpenError {
             Some(CannotOpen | DiskFull | PermissionDenied | ReadOnly | SystemIoFailure) => {
                 Self::Io {
                     path: file,
-                    source: io::Error::other(error),
+                    reason: io::Error::other(error),
                 }
             }
             _ => Self::Corrupt {

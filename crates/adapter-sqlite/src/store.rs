@@ -1,13 +1,20 @@
 //! The open store: what is shared by its ports, and the order in which it is opened.
 
-use std::{io, path::Path, sync::Arc};
+use std::{collections::BTreeMap, io, path::Path, sync::Arc};
 
+use eventflow_domain::{PartitionId, Position};
 use eventflow_ports::{BlobStore, DefinitionStore, Journal, KeyStore, View};
 use rusqlite::Connection;
+use tokio::sync::watch;
 
 use crate::{
     FileBlobs, OpenError, SqliteDefinitions, SqliteJournal, SqliteKeys, SqliteView,
-    directory::Directory, journal::JournalFile, worker::Worker, writer::Writer,
+    directory::Directory,
+    heads::{self, Damage, Found, Keeper},
+    health::Health,
+    journal::JournalFile,
+    worker::Worker,
+    writer::Writer,
 };
 
 /// Each partition has a table, a file and a thread.
@@ -52,12 +59,23 @@ pub struct SqliteStore {
     blobs: FileBlobs,
 }
 
-/// What the ports of a store share. Dropped in this order: readers, writer, lock.
+/// What the ports of a store share. Dropped in this order: readers, writer, the keeper of what it has written, lock.
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) reader: Worker<Connection>,
     pub(crate) writer: Writer,
+    _keeper: Keeper,
+    health: Health,
+    /// One per partition, as it was found when the store was opened.
+    damage: Vec<Option<Damage>>,
     _directory: Arc<Directory>,
+}
+
+impl Shared {
+    /// What the partition's log should hold and does not.
+    pub(crate) fn damage(&self, partition: PartitionId) -> Option<&Damage> {
+        self.damage.get(usize::from(partition.0))?.as_ref()
+    }
 }
 
 impl SqliteStore {
@@ -76,24 +94,48 @@ impl SqliteStore {
             return Err(OpenError::io(path)(source));
         }
         let directory = Arc::new(Directory::open(path)?);
-        let file = JournalFile::open(path, options)?;
-        let writer = Writer::start(&file, options.checkpoint_at_bytes)?;
+        let durable = heads::read(path, options.partitions)?;
+        let (file, found) = JournalFile::open(path, options, &durable)?;
+        let damaged = |(partition, found): (u16, &Found)| {
+            let damage = found.damage.as_ref()?;
+            Some((PartitionId(partition), damage.failure.to_string()))
+        };
+        let failures = (0..).zip(&found).filter_map(damaged).collect();
+        let health = Health::new(options.partitions, failures);
+        let last = found.iter().map(|partition| partition.head.0).collect();
+        let writer = Writer::start(&file, last, options.checkpoint_at_bytes, health.clone())?;
         let reader =
             Worker::spawn("journal-reader".into(), file.connect()?).map_err(OpenError::io(path))?;
-        let heads = (0..file.partitions())
-            .filter_map(|partition| writer.head(eventflow_domain::PartitionId(partition)).ok())
-            .collect::<Vec<_>>();
-        let view = SqliteView::behind(&directory, &heads)?;
+        let keeper = Keeper::start(
+            path.to_owned(),
+            file.connect()?,
+            writer.heads(),
+            durable,
+            health.clone(),
+        )?;
+        let ends = found.iter().map(view_end).collect::<Vec<_>>();
+        let view = SqliteView::behind(&directory, &ends, &health)?;
         FileBlobs::prepare(path).map_err(OpenError::io(path))?;
         Ok(Self {
-            blobs: FileBlobs::of(Arc::clone(&directory)),
+            blobs: FileBlobs::of(Arc::clone(&directory), health.clone()),
             shared: Arc::new(Shared {
                 reader,
                 writer,
+                _keeper: keeper,
+                health,
+                damage: found
+                    .into_iter()
+                    .map(|partition| partition.damage)
+                    .collect(),
                 _directory: directory,
             }),
             view,
         })
+    }
+
+    /// Why partitions have failed and must not be written any more, by partition, as it happens.
+    pub fn failures(&self) -> watch::Receiver<BTreeMap<PartitionId, String>> {
+        self.shared.health.watch()
     }
 
     /// The journal.
@@ -119,5 +161,13 @@ impl SqliteStore {
     /// The blobs.
     pub fn blobs(&self) -> Arc<dyn BlobStore> {
         Arc::new(self.blobs.clone())
+    }
+}
+
+/// How far a view may reach: to the end of its journal. One of a damaged journal is left as it is.
+fn view_end(found: &Found) -> Position {
+    match found.damage {
+        None => found.head,
+        Some(_) => Position(u64::MAX),
     }
 }

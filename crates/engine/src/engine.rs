@@ -1,13 +1,18 @@
 //! The engine of one node: its partitions, and the way from an id to the right one.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use eventflow_domain::{Json, PartitionId};
 use eventflow_ports::inbound::Refusal;
+use tokio::sync::watch;
 
 use crate::{
     backend::Backend,
     config::Config,
+    damage,
     definitions::Definitions,
     error::StartError,
     follow, frozen, history, meters,
@@ -22,7 +27,8 @@ const TOKEN_KEY: &str = "task-tokens";
 pub struct Engine {
     pub(crate) inner: Arc<Inner>,
     running: Mutex<Vec<Running>>,
-    publishing: Mutex<Vec<Part>>,
+    /// What goes on beside the partitions, and ends with the engine.
+    following: Mutex<Vec<Part>>,
 }
 
 /// What every request needs.
@@ -35,8 +41,8 @@ pub(crate) struct Inner {
 }
 
 impl Engine {
-    /// Recovers every partition and begins to write. Fails, and changes nothing but epochs, where one cannot be
-    /// recovered.
+    /// Recovers every partition and begins to write. One that cannot be recovered is stopped and says why, and the
+    /// others go on; fails, and changes nothing, where none can be.
     pub async fn start(backend: Backend, config: Config) -> Result<Self, StartError> {
         meters::describe();
         let key = backend.keys.get_or_create(TOKEN_KEY).await;
@@ -44,10 +50,26 @@ impl Engine {
         let definitions = Arc::new(Definitions::new(backend.definitions.clone()));
         let mut partitions = Vec::new();
         let mut running = Vec::new();
+        let mut failed = Vec::new();
         for id in (0..config.partitions).map(PartitionId) {
-            let (handle, parts) = Partition::start(id, &backend, &config, &definitions).await?;
-            partitions.push(handle);
-            running.push(parts);
+            match Partition::start(id, &backend, &config, &definitions).await {
+                Ok((handle, parts)) => {
+                    partitions.push(handle);
+                    running.push(parts);
+                }
+                Err(error) => {
+                    // As far as can be seen: it is for people.
+                    let head = backend.journal.head(id).await.unwrap_or_default();
+                    partitions.push(Partition::stopped(id, head, &error));
+                    failed.push(error);
+                }
+            }
+        }
+        if running.is_empty() && !failed.is_empty() {
+            return Err(failed.swap_remove(0));
+        }
+        for error in failed {
+            tracing::error!(%error, "a partition is stopped, the others go on");
         }
         let inner = Arc::new(Inner {
             backend,
@@ -58,12 +80,30 @@ impl Engine {
         });
         let publish =
             |partition: &Partition| Part::start(follow::publish(inner.clone(), partition.clone()));
-        let publishing = inner.partitions.iter().map(publish).collect();
+        let following = inner.partitions.iter().map(publish).collect();
         Ok(Self {
             inner,
             running: Mutex::new(running),
-            publishing: Mutex::new(publishing),
+            following: Mutex::new(following),
         })
+    }
+
+    /// Stops partitions once what they stand on has failed: `failures` says why, by partition.
+    pub fn heed(&self, failures: watch::Receiver<BTreeMap<PartitionId, String>>) {
+        self.follow(damage::heed(self.inner.clone(), failures));
+    }
+
+    /// Reads every journal from its first record, slowly and in the background, and stops a partition where a record is
+    /// not what was written: recovery reads no further back than the view makes it.
+    pub fn verify_journals(&self) {
+        self.follow(damage::verify_journals(self.inner.clone()));
+    }
+
+    fn follow(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.following
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(Part::start(task));
     }
 
     /// Definitions, which are the `Workflows` port.
@@ -81,7 +121,7 @@ impl Engine {
         for parts in running {
             parts.join().await;
         }
-        self.stop_publishing();
+        self.stop_following();
     }
 
     /// Ends at once, as a crash would; for tests of recovery. Dropping the engine does the same.
@@ -90,11 +130,11 @@ impl Engine {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clear();
-        self.stop_publishing();
+        self.stop_following();
     }
 
-    fn stop_publishing(&self) {
-        self.publishing
+    fn stop_following(&self) {
+        self.following
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clear();

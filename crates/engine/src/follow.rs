@@ -51,7 +51,9 @@ pub(crate) async fn stream(
             tokio::spawn(watch.run());
         }
         StreamFrom::Now => {
-            for partition in &inner.partitions {
+            // One that has stopped has no events any more, and must not end the stream of the others'.
+            let going_on = |partition: &&Partition| !partition.is_stopped();
+            for partition in inner.partitions.iter().filter(going_on) {
                 let follower = Follower::new(
                     inner.clone(),
                     partition.clone(),

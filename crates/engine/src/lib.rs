@@ -7,6 +7,7 @@
 mod backend;
 pub mod config;
 mod controls;
+mod damage;
 mod definitions;
 mod engine;
 mod error;

@@ -32,11 +32,10 @@ impl<R: Fn() -> String + Send + Sync> System for Node<R> {
             .inner
             .partitions
             .iter()
-            .filter_map(|partition| match partition.status().state {
-                State::Leading => None,
-                State::Stalled(reason) | State::Stopped(reason) => {
-                    Some(format!("partition {}: {reason}", partition.id))
-                }
+            .filter_map(|partition| {
+                let status = partition.status();
+                let reason = status.state.reason()?;
+                Some(format!("partition {}: {reason}", partition.id))
             })
             .collect();
         if reasons.is_empty() {
@@ -53,6 +52,7 @@ impl<R: Fn() -> String + Send + Sync> System for Node<R> {
             leader: (status.state == State::Leading).then(|| inner.config.node.clone()),
             epoch: status.epoch,
             position: status.position,
+            reason: status.state.reason().map(ToOwned::to_owned),
         };
         SystemView {
             version: env!("CARGO_PKG_VERSION").to_owned(),

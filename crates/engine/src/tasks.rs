@@ -19,7 +19,7 @@ use tokio::time::Instant;
 use crate::{
     config::RESULTS_PER_MESSAGE_MAX,
     engine::{Engine, Inner},
-    partition::{AttemptResult, AttemptVerdict, Key, Message, ResultAnswer},
+    partition::{AttemptResult, AttemptVerdict, Key, Message, Partition, ResultAnswer},
     token::Named,
 };
 
@@ -30,9 +30,7 @@ impl Tasks for Engine {
         tenant: &Tenant,
         request: LeaseRequest,
     ) -> Result<Vec<LeasedTask>, Refusal> {
-        for partition in &self.inner.partitions {
-            partition.accepts()?;
-        }
+        self.inner.accept_leases()?;
         let since = Instant::now();
         loop {
             let wait = request.wait.saturating_sub(since.elapsed());
@@ -105,6 +103,15 @@ impl Tasks for Engine {
 }
 
 impl Inner {
+    /// A partition that stalls may take back what it offered, so all have to accept; one that has stopped offers nothing,
+    /// and must not keep agents from the others.
+    fn accept_leases(&self) -> Result<(), Refusal> {
+        let (stopped, others): (Vec<_>, Vec<_>) =
+            (self.partitions.iter()).partition(|partition| partition.is_stopped());
+        let asked = if others.is_empty() { stopped } else { others };
+        asked.into_iter().try_for_each(Partition::accepts)
+    }
+
     async fn begin(
         &self,
         tenant: &Tenant,
@@ -133,6 +140,8 @@ impl Inner {
                         .zip(granted)
                         .filter_map(|(offer, until)| self.leased(tenant, offer, until?)),
                 ),
+                // After a recovery they come again.
+                Err(_) if partition.is_stopped() => {}
                 Err(refusal) => {
                     // They go back to the queue, or come again after a recovery.
                     if let Err(error) = self.backend.queue.offer(offers).await {

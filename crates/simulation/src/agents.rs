@@ -115,7 +115,9 @@ impl Run {
         let held = held.flat_map(|life| life.held.clone()).collect();
         self.agents[agent].is_asking = true;
         let name = &request.agent;
-        self.say(format_args!("{name} asks life {} for work", line.by.life));
+        if !self.is_calm {
+            self.say(format_args!("{name} asks life {} for work", line.by.life));
+        }
         let engine = line.engine.clone();
         let asking = async move { engine.lease(&tenant, request).await };
         self.ask(line, "lease", asking, move |by, answer| Answer::Leased {

@@ -1,15 +1,19 @@
 //! The commands: one file each.
 
 mod agent;
+mod backup;
 mod bench;
 mod control;
+mod doctor;
 mod explain;
 mod history;
+mod journal;
 mod list;
 mod run;
 mod show;
 mod start;
 mod validate;
+mod verify;
 mod watch;
 mod workflow;
 
@@ -48,6 +52,15 @@ pub(crate) enum Command {
     /// Be an agent
     #[command(subcommand)]
     Agent(agent::Agent),
+    /// Copy an embedded store, also while a service writes to it
+    Backup(backup::Backup),
+    /// Check the invariants of a whole store
+    Verify(verify::Verify),
+    /// Look at the records of a store, and set bad ones aside
+    #[command(subcommand)]
+    Journal(journal::Journal),
+    /// Say what a store or a service is set up like, and what is wrong with that
+    Doctor(doctor::Doctor),
     /// Measure how fast a service is
     Bench(bench::Bench),
     /// Print the completions of a shell
@@ -66,6 +79,9 @@ pub(crate) enum Command {
 pub(crate) fn run(command: Command, common: &Common) -> anyhow::Result<Outcome> {
     match command {
         Command::Validate(command) => command.run(common),
+        Command::Verify(command) => command.run(common),
+        Command::Journal(command) => command.run(common),
+        Command::Backup(command) => command.run(common),
         Command::Completions { shell } => {
             let mut arguments = Arguments::command();
             // Not straight to stdout: the generator takes a reader that went away for a bug.
@@ -101,10 +117,15 @@ async fn run_async(command: Command, common: &Common) -> anyhow::Result<Outcome>
         Command::Resume(command) => command.run("resume", common).await,
         Command::Stop(command) => command.run("stop", common).await,
         Command::Agent(command) => command.run(common).await,
+        Command::Doctor(command) => command.run(common).await,
         Command::Bench(command) => command.run(common).await,
         Command::BenchAgent(command) => command.run(common).await,
         Command::BenchStub => bench::stub::run().await,
-        Command::Validate(_) | Command::Completions { .. } => {
+        Command::Validate(_)
+        | Command::Verify(_)
+        | Command::Journal(_)
+        | Command::Backup(_)
+        | Command::Completions { .. } => {
             unreachable!("done without a runtime")
         }
     }

@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use eventflow_adapter_http_api::Api;
+use eventflow_adapter_http_api::{Api, CONNECTIONS_MAX};
 use eventflow_adapter_http_client::{AllowedTargets, ReqwestHttpClient};
 use eventflow_adapter_memory::{
     MemoryBlobStore, MemoryDefinitionStore, MemoryJournal, MemoryKeyStore, MemoryTaskQueue,
@@ -40,9 +40,8 @@ impl Service {
                     tasks: engine.clone(),
                     system: Arc::new(Node::new(engine.clone(), String::new)),
                 };
-                eventflow_adapter_http_api::serve(listener, api, async { drop(stopped.await) })
-                    .await
-                    .unwrap();
+                let stop = async { drop(stopped.await) };
+                eventflow_adapter_http_api::serve(listener, api, CONNECTIONS_MAX, stop).await;
                 engine.shutdown().await;
             });
         });

@@ -4,6 +4,7 @@ mod controls;
 mod executions;
 mod hostile;
 mod operations;
+mod server;
 mod streams;
 mod support;
 mod tasks;

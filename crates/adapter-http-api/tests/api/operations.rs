@@ -84,6 +84,7 @@ async fn the_system_is_shown() {
             leader: Some("node-1".into()),
             epoch: Epoch(3),
             position: Position(17),
+            reason: None,
         }],
         limits: vec![("requestBytes", 1_048_576)],
     });

@@ -7,7 +7,7 @@ use std::{
 };
 
 use crate::support::*;
-use eventflow_adapter_http_api::{STREAMS_MAX, WAITING_MAX, router, serve};
+use eventflow_adapter_http_api::{CONNECTIONS_MAX, STREAMS_MAX, WAITING_MAX, router, serve};
 use eventflow_domain::{Digest, Sequence, Timestamp, execution::Status};
 use eventflow_ports::{
     LifecycleEvent,
@@ -22,7 +22,7 @@ use tokio::{
 };
 use tower::ServiceExt as _;
 
-fn history_event(sequence: u64) -> HistoryEvent {
+pub(crate) fn history_event(sequence: u64) -> HistoryEvent {
     HistoryEvent {
         sequence: Sequence(sequence),
         kind: "task_completed",
@@ -231,7 +231,7 @@ async fn a_stream_that_breaks_says_why() {
 struct Server {
     address: SocketAddr,
     stop: oneshot::Sender<()>,
-    serving: JoinHandle<std::io::Result<()>>,
+    serving: JoinHandle<()>,
 }
 
 impl Server {
@@ -239,7 +239,7 @@ impl Server {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
-        let serving = tokio::spawn(serve(listener, ports.api(), async {
+        let serving = tokio::spawn(serve(listener, ports.api(), CONNECTIONS_MAX, async {
             let _ = stopped.await;
         }));
         Self {
@@ -272,7 +272,7 @@ impl Server {
     async fn stops(self) -> Duration {
         let asked = Instant::now();
         self.stop.send(()).unwrap();
-        self.serving.await.unwrap().unwrap();
+        self.serving.await.unwrap();
         asked.elapsed()
     }
 }
@@ -308,7 +308,7 @@ impl Connection {
 }
 
 /// An event, then silence: a stream that ends only with its reader or the server.
-fn silent() -> Ports {
+pub(crate) fn silent() -> Ports {
     let mut ports = Ports::default();
     ports.executions.expect_events().returning(|_, _| {
         let first = stream::iter([Ok(event(1, "task_started"))]);

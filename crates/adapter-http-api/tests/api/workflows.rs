@@ -134,7 +134,7 @@ async fn a_document_that_is_too_deep_is_422_and_one_that_is_too_large_413() {
     let answer = Ports::default()
         .ask(post_as("application/yaml", "/v1/workflows", deep))
         .await;
-    answer.is_problem(400, "");
+    answer.is_problem(422, "at most 64");
     let large = " ".repeat(1024 * 1024 + 1);
     let answer = Ports::default().ask(post("/v1/workflows", large)).await;
     answer.is_problem(413, "1048576 bytes");

@@ -10,16 +10,20 @@ use std::{
     time::Duration,
 };
 
-use rusqlite::{Connection, OpenFlags, config::DbConfig};
+use rusqlite::{Connection, OpenFlags, config::DbConfig, wal::CheckpointMode};
 
-use crate::{OpenError, Options, directory, sql};
+use crate::{
+    OpenError, Options, directory,
+    failure::{Failure, Severity},
+    heads::{Found, Heads, check},
+};
 
 /// `PRAGMA application_id`: "EVFL".
 const APPLICATION_ID: u32 = 0x4556_464C;
 /// `PRAGMA user_version`: the newest format that this release reads.
 pub(crate) const FORMAT: u32 = 1;
 /// Somebody else than us can hold the file for a moment only, as a backup tool does; then the answer is Unavailable.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(1);
+pub(crate) const BUSY_TIMEOUT: Duration = Duration::from_secs(1);
 /// Pages that a connection keeps, KiB: the inner pages of the trees and the last leaves; records are not read twice.
 const CACHE_KIB: u32 = 4 * 1024;
 /// Statements that stay prepared, beside one insert per partition.
@@ -36,8 +40,13 @@ pub(crate) struct JournalFile {
 }
 
 impl JournalFile {
-    /// Recognises the journal of a store, or creates it where the directory holds none.
-    pub(crate) fn open(directory: &Path, options: &Options) -> Result<Self, OpenError> {
+    /// Recognises the journal of a store, or creates it where the directory holds none; `heads` says what must be in it.
+    /// Answers what was found, by partition.
+    pub(crate) fn open(
+        directory: &Path,
+        options: &Options,
+        heads: &Heads,
+    ) -> Result<(Self, Vec<Found>), OpenError> {
         let path = directory.join("journal.db");
         if path.exists() {
             check_header(&path)?;
@@ -49,18 +58,34 @@ impl JournalFile {
             path,
             partitions: options.partitions,
         };
-        file.check_contents(directory)?;
-        fill_wal(&file.wal_path(), options.wal_bytes).map_err(OpenError::io(&file.wal_path()))?;
-        directory::sync(directory).map_err(OpenError::io(directory))?;
-        Ok(file)
+        let connection = file.connect()?;
+        file.check_contents(&connection, directory)?;
+        let found = check(&connection, heads).map_err(OpenError::sqlite(&file.path))?;
+        if found.iter().any(|partition| partition.damage.is_none()) {
+            file.settle(&connection, directory, options)?;
+        }
+        Ok((file, found))
+    }
+
+    /// Recognises the journal of another process' store, to read it.
+    pub(crate) fn inspect(directory: &Path) -> Result<(Connection, u16), OpenError> {
+        let path = directory.join("journal.db");
+        check_header(&path)?;
+        let connection = Connection::open_with_flags(&path, OpenFlags::SQLITE_OPEN_READ_ONLY)
+            .and_then(|connection| {
+                connection.busy_timeout(BUSY_TIMEOUT)?;
+                // The store's files are left to the service.
+                connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+                Ok(connection)
+            })
+            .map_err(OpenError::sqlite(&path))?;
+        let (format, partitions) = contents(&connection).map_err(OpenError::sqlite(&path))?;
+        check_format(&path, format)?;
+        Ok((connection, partitions))
     }
 
     pub(crate) fn path(&self) -> &Path {
         &self.path
-    }
-
-    pub(crate) fn partitions(&self) -> u16 {
-        self.partitions
     }
 
     /// A connection that syncs every commit and leaves checkpoints to the checkpointer.
@@ -86,33 +111,14 @@ impl JournalFile {
         settled.map_err(OpenError::sqlite(&self.path))
     }
 
-    /// The last position of each partition.
-    pub(crate) fn heads(&self, connection: &Connection) -> Result<Vec<u64>, OpenError> {
-        (0..self.partitions)
-            .map(|partition| {
-                let query = format!("SELECT coalesce(max(position), 0) FROM records_{partition}");
-                connection.query_row(&query, [], |row| sql::number(row, 0))
-            })
-            .collect::<Result<_, _>>()
-            .map_err(OpenError::sqlite(&self.path))
-    }
-
     fn wal_path(&self) -> PathBuf {
         beside(&self.path, "-wal")
     }
 
     /// The format once more, since it may have been raised in the WAL; the number of partitions.
-    fn check_contents(&self, directory: &Path) -> Result<(), OpenError> {
-        let connection = self.connect()?;
-        let (found, stored) = connection
-            .pragma_query_value(None, "user_version", |row| row.get(0))
-            .and_then(|found: u32| {
-                let query = "SELECT value FROM store WHERE name = 'partitions'";
-                let stored: u16 = connection.query_row(query, [], |row| row.get(0))?;
-                Ok((found, stored))
-            })
-            .map_err(OpenError::sqlite(&self.path))?;
-        check_format(&self.path, found)?;
+    fn check_contents(&self, connection: &Connection, directory: &Path) -> Result<(), OpenError> {
+        let (format, stored) = contents(connection).map_err(OpenError::sqlite(&self.path))?;
+        check_format(&self.path, format)?;
         if stored != self.partitions {
             return Err(OpenError::PartitionsDiffer {
                 directory: directory.to_owned(),
@@ -121,6 +127,49 @@ impl JournalFile {
             });
         }
         Ok(())
+    }
+
+    /// Makes ready to be written. What an earlier process could not sync may be in the page cache alone and look like
+    /// what is durable (a failed fsync leaves it so), so everything in the WAL is written and synced once more.
+    fn settle(
+        &self,
+        connection: &Connection,
+        directory: &Path,
+        options: &Options,
+    ) -> Result<(), OpenError> {
+        match copy_back(connection) {
+            Ok(()) => {}
+            Err(failure) if failure.severity() == Severity::Passing => {
+                tracing::warn!(%failure, "the journal's checkpoint has to wait");
+            }
+            Err(failure) => return Err(OpenError::io(&self.path)(io::Error::other(failure))),
+        }
+        let wal = self.wal_path();
+        fill_wal(&wal, options.wal_bytes).map_err(OpenError::io(&wal))?;
+        directory::sync(directory).map_err(OpenError::io(directory))
+    }
+}
+
+/// Format and number of partitions.
+fn contents(connection: &Connection) -> rusqlite::Result<(u32, u16)> {
+    let format = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    let query = "SELECT value FROM store WHERE name = 'partitions'";
+    let partitions = connection.query_row(query, [], |row| row.get(0))?;
+    Ok((format, partitions))
+}
+
+/// Copies what was committed when this began, and what no reader needs otherwise, from the WAL to `journal.db`.
+pub(crate) fn copy_back(connection: &Connection) -> Result<(), Failure> {
+    match connection.wal_checkpoint_v2(None::<&str>, CheckpointMode::PASSIVE) {
+        Ok(_) => Ok(()),
+        // Another connection is at it.
+        Err(error) if error.sqlite_error_code() == Some(rusqlite::ErrorCode::DatabaseBusy) => {
+            Ok(())
+        }
+        Err(error) => Err(Failure::sqlite(
+            "copying the WAL back to journal.db",
+            &error,
+        )),
     }
 }
 
@@ -158,7 +207,7 @@ fn check_format(path: &Path, found: u32) -> Result<(), OpenError> {
 
 /// A store is created journal first: where anything else is there, the journal was lost, and with it the truth.
 fn check_nothing_is_lost(directory: &Path, path: &Path) -> Result<(), OpenError> {
-    for left in ["journal.db-wal", "view-0.db", "blobs"] {
+    for left in ["journal.db-wal", "journal.heads", "view-0.db", "blobs"] {
         if directory.join(left).exists() {
             let detail = format!("it is missing, although `{left}` is there");
             return Err(OpenError::corrupt(path, detail));

@@ -10,9 +10,10 @@ use eventflow_domain::{PartitionId, Position};
 use eventflow_ports::{Appending, Journal, JournalEntry, ReadError, ReadLimit};
 use rusqlite::{Connection, params};
 
-pub(crate) use self::file::JournalFile;
+pub(crate) use self::file::{BUSY_TIMEOUT, JournalFile, copy_back};
 use crate::{
     failure::{Failure, Severity},
+    heads::Damage,
     sql,
     store::Shared,
 };
@@ -42,15 +43,21 @@ impl Journal for SqliteJournal {
         limit: ReadLimit,
     ) -> Result<Vec<JournalEntry>, ReadError> {
         let head = self.head(partition).await?;
-        if after >= head {
+        let damage = self.shared.damage(partition);
+        if after >= head && damage.is_none() {
             return Ok(Vec::new());
         }
-        self.shared
+        let entries = self
+            .shared
             .reader
             .call(move |connection| read(connection, partition, after, limit))
             .await
             .map_err(read_error)?
-            .map_err(|error| read_error(Failure::sqlite("reading journal.db", &error)))
+            .map_err(|error| Failure::sqlite("reading journal.db", &error));
+        match damage {
+            None => entries.map_err(read_error),
+            Some(damage) => sound(entries, damage).map_err(read_error),
+        }
     }
 
     async fn head(&self, partition: PartitionId) -> Result<Position, ReadError> {
@@ -58,7 +65,7 @@ impl Journal for SqliteJournal {
     }
 }
 
-fn read(
+pub(crate) fn read(
     connection: &Connection,
     partition: PartitionId,
     after: Position,
@@ -83,6 +90,19 @@ fn read(
         if bytes >= limit.bytes {
             break;
         }
+    }
+    Ok(entries)
+}
+
+/// What may be read of a damaged log: everything up to where durable records are missing, where the damage is told.
+fn sound(
+    entries: Result<Vec<JournalEntry>, Failure>,
+    damage: &Damage,
+) -> Result<Vec<JournalEntry>, Failure> {
+    let mut entries = entries.unwrap_or_default();
+    entries.retain(|entry| entry.position < damage.from);
+    if entries.is_empty() {
+        return Err(damage.failure.clone());
     }
     Ok(entries)
 }

@@ -9,10 +9,13 @@ use std::{
 };
 
 use eventflow_domain::{PartitionId, Position};
-use rusqlite::{Connection, ErrorCode, OpenFlags};
+use rusqlite::{Connection, OpenFlags};
 
 use super::{query, trust::Trust};
-use crate::{OpenError, directory, failure::Failure};
+use crate::{
+    OpenError, directory,
+    failure::{Failure, Severity, is_damage},
+};
 
 /// `PRAGMA user_version`. A view of another format is rebuilt: raise it with every change of the tables, or of what the
 /// rows mean.
@@ -91,16 +94,21 @@ impl ViewFile {
             .map_err(OpenError::sqlite(&self.path))
     }
 
-    /// What a failed call means; damage is noted, so that the next opening rebuilds the view.
+    /// What a failed call means; one that does not pass is noted, so that the next opening rebuilds the view.
     pub(super) fn failure(&self, doing: &str, error: &rusqlite::Error) -> Failure {
-        if is_damage(error) && self.sound.swap(false, Ordering::Relaxed) {
-            let view = self.path.display();
-            tracing::error!(%view, %error, "the view is damaged: it is rebuilt at the next start");
-            if let Err(error) = self.trust.withdraw() {
-                tracing::warn!(%view, %error, "cannot note that the view is damaged");
-            }
+        let view = self.path.display();
+        let failure = Failure::sqlite(&format!("{doing} {view}"), error);
+        if failure.severity() == Severity::Passing {
+            return failure;
         }
-        Failure::sqlite(&format!("{doing} {}", self.path.display()), error)
+        if self.sound.swap(false, Ordering::Relaxed)
+            && let Err(error) = self.trust.withdraw()
+        {
+            tracing::warn!(%view, %error, "cannot note that the view is damaged");
+        }
+        Failure::broken(&format!(
+            "{failure}; it is rebuilt from the journal at the next start"
+        ))
     }
 
     /// Why the file cannot be gone on with, if so.
@@ -196,16 +204,3 @@ impl Drop for ViewFile {
 
 /// The suffixes of the files that SQLite keeps for one database.
 const WITH_WAL: [&str; 3] = ["-wal", "-shm", ""];
-
-/// Whether a file is to blame, and not the moment.
-fn is_damage(error: &rusqlite::Error) -> bool {
-    match error.sqlite_error_code() {
-        Some(code) => matches!(
-            code,
-            // `Unknown` is SQLITE_ERROR: a table is missing.
-            ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase | ErrorCode::Unknown
-        ),
-        // A row that does not hold what its column is for.
-        None => true,
-    }
-}

@@ -8,15 +8,23 @@ mod file;
 mod query;
 mod trust;
 
-use std::{path::Path, sync::Arc};
+use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use async_trait::async_trait;
 use eventflow_domain::{ExecutionId, PartitionId, Position, Tenant};
 use eventflow_ports::{ListQuery, View, ViewBatch, ViewError, ViewPosition, ViewRow};
 use rusqlite::Connection;
 
+pub(crate) use self::trust::Trust;
+
 use self::file::ViewFile;
-use crate::{OpenError, directory::Directory, failure::Failure, worker::Worker};
+use crate::{
+    OpenError,
+    directory::Directory,
+    failure::{Failure, Severity},
+    health::Health,
+    worker::Worker,
+};
 
 /// The views of a store's partitions.
 #[derive(Debug, Clone)]
@@ -34,6 +42,7 @@ struct Inner {
     scans: Worker<Vec<Connection>>,
     /// After the connections to them.
     files: Vec<ViewFile>,
+    health: Health,
     _directory: Arc<Directory>,
 }
 
@@ -43,13 +52,18 @@ impl SqliteView {
     pub fn open(directory: impl AsRef<Path>, partitions: u16) -> Result<Self, OpenError> {
         let directory = Arc::new(Directory::open(directory.as_ref())?);
         let anywhere = vec![Position(u64::MAX); usize::from(partitions)];
-        Self::behind(&directory, &anywhere)
+        Self::behind(
+            &directory,
+            &anywhere,
+            &Health::new(partitions, BTreeMap::new()),
+        )
     }
 
     /// Opens the views of a journal whose partitions end at `heads`.
     pub(crate) fn behind(
         directory: &Arc<Directory>,
         heads: &[Position],
+        health: &Health,
     ) -> Result<Self, OpenError> {
         let path = directory.path();
         let connect = |files: &[ViewFile]| {
@@ -79,6 +93,7 @@ impl SqliteView {
                 writers,
                 points,
                 scans,
+                health: health.clone(),
                 _directory: Arc::clone(directory),
             }),
         })
@@ -97,7 +112,15 @@ impl SqliteView {
             .call(move |connections| query(&connections[index]))
             .await
             .map_err(unavailable)?;
-        result.map_err(|error| unavailable(file.failure("reading", &error)))
+        result.map_err(|error| self.failed(partition, file.failure("reading", &error)))
+    }
+
+    /// A partition cannot go on without its view: what has ended would stay in memory, and nobody could look it up.
+    fn failed(&self, partition: PartitionId, failure: Failure) -> ViewError {
+        if failure.severity() == Severity::Broken {
+            self.inner.health.fail(partition, &failure);
+        }
+        unavailable(failure)
     }
 
     fn file(&self, partition: PartitionId) -> Result<&ViewFile, ViewError> {
@@ -121,7 +144,7 @@ impl View for SqliteView {
             .call(move |connection| apply::apply(connection, &batch))
             .await
             .map_err(unavailable)?;
-        result.map_err(|error| unavailable(file.failure("writing", &error)))
+        result.map_err(|error| self.failed(partition, file.failure("writing", &error)))
     }
 
     async fn position(&self, partition: PartitionId) -> Result<ViewPosition, ViewError> {

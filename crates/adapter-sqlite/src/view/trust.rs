@@ -7,8 +7,7 @@
 //! view is not trusted.
 
 use std::{
-    fs::{self, File},
-    io::{self, Write as _},
+    fs, io,
     path::{Path, PathBuf},
 };
 
@@ -19,14 +18,14 @@ const CLOSED: &str = "closed";
 
 /// The file beside a view.
 #[derive(Debug)]
-pub(super) struct Trust {
+pub(crate) struct Trust {
     path: PathBuf,
     /// `None` where the operating system does not tell; then every checkpoint of the view is synced.
     boot: Option<String>,
 }
 
 impl Trust {
-    pub(super) fn beside(view: &Path) -> Self {
+    pub(crate) fn beside(view: &Path) -> Self {
         let mut path = view.as_os_str().to_owned();
         path.push("-boot");
         // Linux: random for each boot.
@@ -46,7 +45,7 @@ impl Trust {
     }
 
     /// Whether everything that was written to the view is there.
-    pub(super) fn is_given(&self) -> bool {
+    pub(crate) fn is_given(&self) -> bool {
         match (fs::read_to_string(&self.path), &self.boot) {
             (Ok(said), Some(boot)) => said == CLOSED || said == *boot,
             (Ok(_), None) => true,
@@ -73,12 +72,6 @@ impl Trust {
     }
 
     fn say(&self, text: &str) -> io::Result<()> {
-        // Under another name first: a kill in between must not leave a file that says nothing, and so a rebuild.
-        let unfinished = self.path.with_extension("db-boot-new");
-        let mut file = File::create(&unfinished)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        fs::rename(&unfinished, &self.path)?;
-        self.path.parent().map_or(Ok(()), directory::sync)
+        directory::replace(&self.path, text.as_bytes())
     }
 }

@@ -12,15 +12,16 @@ use std::{
         mpsc::{Receiver, SyncSender, sync_channel},
     },
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use rusqlite::{Connection, hooks::Wal, wal::CheckpointMode};
+use rusqlite::{Connection, hooks::Wal};
 
 use crate::{
     OpenError,
     failure::{Failure, Severity},
-    journal::JournalFile,
+    health::Health,
+    journal::{JournalFile, copy_back},
     sql,
 };
 
@@ -30,6 +31,8 @@ const PASSES: usize = 2;
 const WAL_FACTOR_MAX: u32 = 8;
 /// How long they wait: by then a working disk has copied all of a WAL of that size.
 const WAIT_MAX: Duration = Duration::from_secs(10);
+/// After a checkpoint that found the disk full: each try writes until there is no room, and there may be none for long.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// Where the current checkpoint stands.
 #[derive(Debug, Clone)]
@@ -39,6 +42,8 @@ enum State {
     Running,
     /// The writer is to copy what was committed meanwhile.
     RestIsLeft,
+    /// There was no room; not again before.
+    Waiting(Instant),
     Broken(Failure),
 }
 
@@ -82,6 +87,7 @@ impl Checkpointer {
         file: &JournalFile,
         database: Arc<File>,
         begin_at_bytes: u64,
+        health: Health,
     ) -> Result<(Self, thread::JoinHandle<()>), OpenError> {
         let connection = file.connect()?;
         let page_bytes = connection
@@ -96,6 +102,7 @@ impl Checkpointer {
             connection,
             database,
             progress: Arc::clone(&progress),
+            health,
         };
         let thread = thread::Builder::new()
             .name("journal-checkpoint".into())
@@ -128,7 +135,8 @@ impl Checkpointer {
         let state = self.progress.get().clone();
         match state {
             State::Broken(failure) => Err(failure),
-            State::Idle if due => {
+            State::Waiting(until) if Instant::now() < until => Ok(()),
+            State::Idle | State::Waiting(_) if due => {
                 self.progress.set(State::Running);
                 // The queue has room: there is one checkpoint at a time.
                 let _ = self.ask.try_send(());
@@ -147,7 +155,7 @@ impl Checkpointer {
                 self.progress.wait_while_running();
                 copy_back(connection)
             }
-            State::Idle | State::Running => Ok(()),
+            State::Idle | State::Waiting(_) | State::Running => Ok(()),
         }
     }
 
@@ -155,7 +163,7 @@ impl Checkpointer {
     pub(super) fn broken(&self) -> Option<Failure> {
         match &*self.progress.get() {
             State::Broken(failure) => Some(failure.clone()),
-            State::Idle | State::Running | State::RestIsLeft => None,
+            State::Idle | State::Running | State::RestIsLeft | State::Waiting(_) => None,
         }
     }
 }
@@ -165,18 +173,28 @@ struct Background {
     connection: Connection,
     database: Arc<File>,
     progress: Arc<Progress>,
+    health: Health,
 }
 
 impl Background {
     fn run(self, asked: &Receiver<()>) {
+        let mut is_waiting = false;
         while asked.recv().is_ok() {
             let state = match self.checkpoint() {
-                Ok(()) => State::RestIsLeft,
-                Err(failure) if failure.severity() == Severity::Broken => State::Broken(failure),
+                Ok(()) => {
+                    is_waiting = false;
+                    State::RestIsLeft
+                }
+                Err(failure) if failure.severity() == Severity::Broken => {
+                    self.health.fail_all(&failure);
+                    State::Broken(failure)
+                }
                 Err(failure) => {
-                    // A full disk: the WAL keeps everything, and the next commit asks again.
-                    tracing::warn!(%failure, "the journal's checkpoint has to wait");
-                    State::Idle
+                    // A full disk: the WAL keeps everything, and a later commit asks again.
+                    if !std::mem::replace(&mut is_waiting, true) {
+                        tracing::warn!(%failure, "the journal's checkpoint has to wait");
+                    }
+                    State::Waiting(Instant::now() + RETRY_AFTER)
                 }
             };
             self.progress.set(state);
@@ -191,20 +209,5 @@ impl Background {
         self.database.sync_data().map_err(|error| {
             Failure::broken(&format!("syncing journal.db after a checkpoint: {error}"))
         })
-    }
-}
-
-/// Copies what was committed when this began, and what no reader needs otherwise.
-pub(super) fn copy_back(connection: &Connection) -> Result<(), Failure> {
-    match connection.wal_checkpoint_v2(None::<&str>, CheckpointMode::PASSIVE) {
-        Ok(_) => Ok(()),
-        // The other one of the two is at it.
-        Err(error) if error.sqlite_error_code() == Some(rusqlite::ErrorCode::DatabaseBusy) => {
-            Ok(())
-        }
-        Err(error) => Err(Failure::sqlite(
-            "copying the WAL back to journal.db",
-            &error,
-        )),
     }
 }

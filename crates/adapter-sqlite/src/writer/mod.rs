@@ -33,6 +33,7 @@ use self::{
 use crate::{
     OpenError, RECORD_BYTES_MAX,
     failure::{Failure, Severity},
+    health::Health,
     journal::JournalFile,
 };
 
@@ -72,22 +73,32 @@ pub(crate) struct Writer {
     /// One per partition.
     failures: Arc<[Failures]>,
     queued_bytes: Arc<AtomicUsize>,
+    health: Health,
     threads: Vec<thread::JoinHandle<()>>,
     /// Closed after the connections: closing a file releases the process's locks on it, SQLite's included.
     _database: Arc<File>,
 }
 
 impl Writer {
-    pub(crate) fn start(file: &JournalFile, checkpoint_at_bytes: u64) -> Result<Self, OpenError> {
+    /// `last` is the last position of each partition.
+    pub(crate) fn start(
+        file: &JournalFile,
+        last: Vec<u64>,
+        checkpoint_at_bytes: u64,
+        health: Health,
+    ) -> Result<Self, OpenError> {
         let connection = file.connect()?;
-        let last = file.heads(&connection)?;
         let heads: Arc<[AtomicU64]> = last.iter().copied().map(AtomicU64::new).collect();
         let failures: Arc<[Failures]> = last.iter().map(|_| Failures::default()).collect();
         let queued_bytes = Arc::new(AtomicUsize::new(0));
         let database = Arc::new(File::open(file.path()).map_err(OpenError::io(file.path()))?);
 
-        let (checkpointer, checkpoints) =
-            Checkpointer::start(file, Arc::clone(&database), checkpoint_at_bytes)?;
+        let (checkpointer, checkpoints) = Checkpointer::start(
+            file,
+            Arc::clone(&database),
+            checkpoint_at_bytes,
+            health.clone(),
+        )?;
         let (commands, queue) = sync_channel(QUEUE_MAX);
         let scribe = Scribe::new(
             connection,
@@ -96,6 +107,7 @@ impl Writer {
             Arc::clone(&failures),
             Arc::clone(&queued_bytes),
             checkpointer,
+            health.clone(),
         )
         .map_err(OpenError::sqlite(file.path()))?;
         let writer = thread::Builder::new()
@@ -107,6 +119,7 @@ impl Writer {
             heads,
             failures,
             queued_bytes,
+            health,
             threads: vec![writer, checkpoints],
             _database: database,
         })
@@ -119,8 +132,12 @@ impl Writer {
         expected: Position,
         record: Bytes,
     ) -> Appending {
-        let partition = match self.index(partition) {
-            Ok(partition) => partition,
+        let index = self.index(partition).and_then(|index| {
+            let failed = self.health.of(partition);
+            failed.map_or(Ok(index), Err)
+        });
+        let partition = match index {
+            Ok(index) => index,
             Err(failure) => return Box::pin(ready(Err(append_error(failure)))),
         };
         let (reply, answer) = oneshot::channel();
@@ -182,6 +199,11 @@ impl Writer {
         answer
             .await
             .unwrap_or_else(|_| Err(Failure::broken(STOPPED)))
+    }
+
+    /// The last acknowledged position of each partition, as it moves.
+    pub(crate) fn heads(&self) -> Arc<[AtomicU64]> {
+        Arc::clone(&self.heads)
     }
 
     /// The last acknowledged position.

@@ -12,11 +12,13 @@ use rusqlite::{Connection, params};
 
 use super::{
     Append, Command, append_error,
-    checkpointer::{Checkpointer, copy_back},
+    checkpointer::Checkpointer,
     failures::{Failed, Failures},
 };
 use crate::{
     failure::{Failure, Severity},
+    health::Health,
+    journal::copy_back,
     sql,
 };
 
@@ -40,8 +42,11 @@ pub(super) struct Scribe {
     last_failed: Vec<u64>,
     queued_bytes: Arc<AtomicUsize>,
     checkpointer: Checkpointer,
+    health: Health,
     /// Once set, nothing is written any more.
     broken: Option<Failure>,
+    /// The last group found no room, and this was said.
+    is_held_up: bool,
 }
 
 impl Scribe {
@@ -52,6 +57,7 @@ impl Scribe {
         failures: Arc<[Failures]>,
         queued_bytes: Arc<AtomicUsize>,
         checkpointer: Checkpointer,
+        health: Health,
     ) -> rusqlite::Result<Self> {
         checkpointer.watch(&mut connection)?;
         let inserts = (0..heads.len())
@@ -67,7 +73,9 @@ impl Scribe {
             failures,
             queued_bytes,
             checkpointer,
+            health,
             broken: None,
+            is_held_up: false,
         })
     }
 
@@ -117,17 +125,28 @@ impl Scribe {
             return Err(failure);
         }
         let Err(error) = self.transact(group, conflicts) else {
+            if std::mem::take(&mut self.is_held_up) {
+                tracing::info!("the journal writes again");
+            }
             return Ok(());
         };
         let failure = Failure::sqlite("writing to journal.db", &error);
         let rolled_back = self.roll_back();
         if failure.severity() == Severity::Broken || rolled_back.is_err() {
-            tracing::error!(%failure, "the journal has failed and takes nothing any more");
-            self.broken = Some(Failure::broken(&failure.to_string()));
-            return Err(self.broken.clone().unwrap_or(failure));
+            return Err(self.give_up(&failure));
         }
-        tracing::warn!(%failure, "the journal could not write; nothing of this was written");
+        if !std::mem::replace(&mut self.is_held_up, true) {
+            tracing::warn!(%failure, "the journal cannot write: nothing is taken until it can");
+        }
         Err(failure)
+    }
+
+    /// What failed is never tried again: the operating system may have dropped what it could not write.
+    fn give_up(&mut self, failure: &Failure) -> Failure {
+        let broken = Failure::broken(&failure.to_string());
+        self.health.fail_all(&broken);
+        self.broken = Some(broken.clone());
+        broken
     }
 
     fn transact(&mut self, group: &mut [Command], conflicts: &mut [bool]) -> rusqlite::Result<()> {
@@ -213,8 +232,7 @@ impl Scribe {
         {
             match failure.severity() {
                 Severity::Broken => {
-                    tracing::error!(%failure, "the journal has failed and takes nothing any more");
-                    self.broken = Some(failure);
+                    self.give_up(&failure);
                 }
                 Severity::Passing => {
                     tracing::warn!(%failure, "the journal's checkpoint has to wait");

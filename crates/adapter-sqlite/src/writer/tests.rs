@@ -14,8 +14,11 @@ const P1: PartitionId = PartitionId(1);
 
 fn open(directory: &TempDir) -> Writer {
     let options = Options::new(2);
-    let file = JournalFile::open(directory.path(), &options).expect("opened");
-    Writer::start(&file, options.checkpoint_at_bytes).expect("started")
+    let heads = vec![None; 2];
+    let (file, found) = JournalFile::open(directory.path(), &options, &heads).expect("opened");
+    let last = found.iter().map(|partition| partition.head.0).collect();
+    let health = Health::new(options.partitions, std::collections::BTreeMap::new());
+    Writer::start(&file, last, options.checkpoint_at_bytes, health).expect("started")
 }
 
 fn directory() -> TempDir {

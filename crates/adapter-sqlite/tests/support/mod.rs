@@ -54,13 +54,15 @@ pub(crate) async fn all(journal: &dyn Journal) -> Vec<Bytes> {
     }
 }
 
-/// Copies the files of a store, as a backup or a snapshot of the disk does.
+/// Copies the files of a store, as a power loss leaves them: what is taken later may be newer, so the heads come first.
 pub(crate) fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).expect("created");
-    for entry in fs::read_dir(from).expect("listed") {
-        let entry = entry.expect("listed");
-        if entry.file_type().expect("a type").is_file() {
-            fs::copy(entry.path(), to.join(entry.file_name())).expect("copied");
+    let entries = fs::read_dir(from).expect("listed");
+    let mut files: Vec<_> = entries.map(|entry| entry.expect("listed")).collect();
+    files.sort_by_key(|file| file.file_name() != "journal.heads");
+    for file in files {
+        if file.file_type().expect("a type").is_file() {
+            fs::copy(file.path(), to.join(file.file_name())).expect("copied");
         }
     }
 }

@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use eventflow_domain::{Digest, PartitionId, Position, Tenant};
 use eventflow_ports::{AppendError, ReadError, ReadLimit};
+use tokio::sync::watch;
 
 use super::{
-    State,
+    State, Status,
     writer::{Stop, Writer},
 };
 use crate::{backend::Backend, config::RETRY_PAUSE};
@@ -100,10 +101,23 @@ impl ReadBack {
 }
 
 /// Stores large values, for as long as it takes: nothing that mentions them is appended before.
-pub(crate) async fn store(backend: Backend, blobs: BTreeMap<(Tenant, Digest), Bytes>) {
+/// Meanwhile the intake is closed; the commit of the batch opens it again.
+pub(crate) async fn store(
+    backend: Backend,
+    blobs: BTreeMap<(Tenant, Digest), Bytes>,
+    status: watch::Sender<Status>,
+) {
     for ((tenant, digest), bytes) in blobs {
         while let Err(error) = backend.blobs.put(&tenant, &digest, bytes.clone()).await {
-            tracing::warn!(%digest, %error, "a large value could not be stored, trying again");
+            let reason = format!("a large value cannot be stored: {error}");
+            status.send_if_modified(|status| {
+                let is_news = status.state == State::Leading;
+                if is_news {
+                    tracing::warn!(%digest, %error, "a large value could not be stored, trying again");
+                    status.state = State::Stalled(reason);
+                }
+                is_news
+            });
             pause(&backend).await;
         }
     }

@@ -50,6 +50,16 @@ pub(crate) enum State {
     Stopped(String),
 }
 
+impl State {
+    /// Why it does not write.
+    pub(crate) fn reason(&self) -> Option<&str> {
+        match self {
+            Self::Leading => None,
+            Self::Stalled(reason) | Self::Stopped(reason) => Some(reason),
+        }
+    }
+}
+
 /// What the outside can see of a writer.
 #[derive(Debug, Clone)]
 pub(crate) struct Status {
@@ -76,12 +86,15 @@ pub(crate) struct Partition {
     status: watch::Receiver<Status>,
     /// Weak, so that whoever follows learns when the writer has ended.
     tail: broadcast::WeakSender<Arc<Tail>>,
+    /// Why it is to stop, once it is.
+    halt: watch::Sender<Option<String>>,
 }
 
 /// A partition's running parts: they end with it, or when it is dropped.
 pub(crate) struct Running {
     writer: Part,
     feed: Part,
+    halted: watch::Receiver<Option<String>>,
 }
 
 /// A task that must not outlive its owner.
@@ -109,23 +122,57 @@ impl Partition {
         };
         let (writer, status) =
             writer::Writer::lead(id, backend.clone(), config.clone(), recovered, links).await?;
+        let (halt, halted) = watch::channel(None);
         let handle = Self {
             id,
             mailbox,
             status,
             tail: weak_tail,
+            halt,
         };
         Ok((
             handle,
             Running {
-                writer: Part::start(writer.run()),
+                writer: Part::start(until_halted(writer, halted.clone())),
                 feed: feeding,
+                halted,
             },
         ))
     }
 
+    /// A partition that could not be led: it says why, and refuses everything.
+    pub(crate) fn stopped(id: PartitionId, position: Position, error: &StartError) -> Self {
+        let status = Status {
+            state: State::Stopped(error.to_string()),
+            epoch: Epoch(0),
+            position,
+            evictions: 0,
+        };
+        Self {
+            id,
+            mailbox: mpsc::channel(1).0,
+            status: watch::channel(status).1,
+            tail: broadcast::channel(1).0.downgrade(),
+            halt: watch::channel(None).0,
+        }
+    }
+
+    /// Stops the writer at once, as a crash would, because what it stands on has failed; the first reason stays.
+    pub(crate) fn halt(&self, reason: &str) {
+        self.halt.send_if_modified(|halted| {
+            let is_first = halted.is_none();
+            halted.get_or_insert_with(|| reason.to_owned());
+            is_first
+        });
+    }
+
     pub(crate) fn status(&self) -> Status {
         self.status.borrow().clone()
+    }
+
+    /// Whether it will not write again in this process.
+    pub(crate) fn is_stopped(&self) -> bool {
+        matches!(self.status.borrow().state, State::Stopped(_))
     }
 
     /// Live records from now on; closed when the writer ends.
@@ -169,9 +216,9 @@ impl Partition {
 
     /// Whether new work is let in.
     pub(crate) fn accepts(&self) -> Result<(), Refusal> {
-        match &self.status.borrow().state {
-            State::Leading => Ok(()),
-            State::Stalled(reason) | State::Stopped(reason) => Err(Refusal::unavailable(format!(
+        match self.status.borrow().state.reason() {
+            None => Ok(()),
+            Some(reason) => Err(Refusal::unavailable(format!(
                 "partition {}: {reason}",
                 self.id
             ))),
@@ -191,6 +238,10 @@ impl Running {
     /// Waits until everything accepted is durable and the view holds it; the writer was asked to end.
     pub(crate) async fn join(self) {
         for mut part in [self.writer, self.feed] {
+            // What a halted partition stands on has failed: its feed would try for ever.
+            if self.halted.borrow().is_some() {
+                return;
+            }
             if let Err(error) = (&mut part.0).await {
                 tracing::error!(%error, "a part of a partition panicked");
             }
@@ -209,4 +260,15 @@ impl Drop for Part {
     fn drop(&mut self) {
         self.0.abort();
     }
+}
+
+/// Runs a writer to its end, or until it is halted: then nothing more of it leaves, and its callers are not answered.
+async fn until_halted(writer: writer::Writer, mut halted: watch::Receiver<Option<String>>) {
+    let (partition, status) = (writer.partition, writer.status.clone());
+    let reason = tokio::select! {
+        () = writer.run() => return,
+        Ok(reason) = halted.wait_for(Option::is_some) => reason.clone().unwrap_or_default(),
+    };
+    tracing::info!(%partition, reason, "the writer is halted");
+    status.send_modify(|status| status.state = State::Stopped(reason));
 }

@@ -41,7 +41,11 @@ pub(crate) async fn recover(
         chain: Chain::start(partition),
         position: view.replay_after,
     };
-    recovery.open_rows(&mut recovered).await?;
+    if !recovery.open_rows(&mut recovered).await? {
+        tracing::warn!(%partition, "the view's snapshots cannot be used: all of the journal is replayed");
+        recovered.residents = Residents::default();
+        recovered.position = Position(0);
+    }
     recovery.continue_chain(&mut recovered).await?;
     let mut replayed = 0_usize;
     loop {
@@ -81,7 +85,8 @@ impl Recovery<'_> {
             .map_err(|error| self.unreadable(&error))
     }
 
-    async fn open_rows(&self, recovered: &mut Recovered) -> Result<(), StartError> {
+    /// False where a snapshot is of another version or damaged: nothing of them can be used then.
+    async fn open_rows(&self, recovered: &mut Recovered) -> Result<bool, StartError> {
         let rows = self
             .backend
             .view
@@ -91,7 +96,9 @@ impl Recovery<'_> {
         crate::meters::rows_read(rows.len());
         for row in rows {
             let Some(state) = &row.state else { continue };
-            let thawed = frozen::thaw(state).map_err(|error| self.unreadable(&error))?;
+            let Ok(thawed) = frozen::thaw(state) else {
+                return Ok(false);
+            };
             let execution = thawed.execution;
             let plan = self
                 .plan(&execution.tenant, &execution.requested.digest)
@@ -105,7 +112,7 @@ impl Recovery<'_> {
             resident.positions = thawed.positions;
             recovered.residents.insert(key, resident);
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Takes up the chain at the record before the first to be replayed.
@@ -229,7 +236,10 @@ impl Recovery<'_> {
                     tracing::warn!(partition = %self.partition, %error, "the journal cannot be read, trying again");
                     pause(self.backend).await;
                 }
-                Err(ReadError::Fatal(error)) => return Err(self.unreadable(&error)),
+                Err(ReadError::Fatal(error)) => {
+                    let detail = format!("what follows record {after} cannot be read: {error}");
+                    return Err(self.unreadable(&detail));
+                }
             }
         }
     }

@@ -438,7 +438,11 @@ impl Writer {
             return self.submit(batch);
         }
         let blobs = std::mem::take(&mut batch.blobs);
-        let stored = Box::pin(super::mend::store(self.backend.clone(), blobs));
+        let stored = Box::pin(super::mend::store(
+            self.backend.clone(),
+            blobs,
+            self.status.clone(),
+        ));
         self.storing = Some(Storing { batch, stored });
     }
 

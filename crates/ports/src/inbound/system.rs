@@ -42,4 +42,6 @@ pub struct PartitionView {
     pub epoch: Epoch,
     /// The last record of its journal; 0 before the first.
     pub position: Position,
+    /// Why nobody writes it, where nobody does.
+    pub reason: Option<String>,
 }

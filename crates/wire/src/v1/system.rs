@@ -43,4 +43,7 @@ pub struct Partition {
     /// The last record of its journal.
     #[schema(value_type = u64)]
     pub position: Position,
+    /// Why nobody writes it, where nobody does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
 }

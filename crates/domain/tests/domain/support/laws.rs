@@ -25,6 +25,7 @@ pub(crate) fn check(plan: &Plan, history: &[(Event, Timestamp)]) {
         let mut after = before.clone();
         after.evolve(event, *at);
         one_winner(plan, &before, event, &after);
+        not_early(&before, event, &after, *at);
         assert_eq!(after.sequence, before.sequence.next());
         limits_hold(plan, &after);
         assert_eq!(
@@ -169,6 +170,23 @@ fn counts_on(before: &Execution, event: &Event) {
     {
         let last = before.tasks.get(task).map_or(0, |task| task.attempt.0);
         assert_eq!(attempt.0, last + 1, "an attempt of {task}");
+    }
+}
+
+/// I7: nothing is due before its time, and what was due has had its effect.
+fn not_early(before: &Execution, event: &Event, after: &Execution, at: Timestamp) {
+    match event {
+        Event::TimerFired { task, .. } => {
+            let due = before.tasks[task].next_time();
+            assert!(due.is_some_and(|due| due <= at), "{task} is early");
+            let next = after.tasks[task].next_time();
+            assert!(next.is_none_or(|next| next > at), "{task} is due again");
+        }
+        Event::TaskTimedOut { task, .. } => {
+            let due = before.tasks[task].deadline();
+            assert!(due.is_some_and(|due| due <= at), "{task} is early");
+        }
+        _ => {}
     }
 }
 
