@@ -179,8 +179,8 @@ impl<'a> Fact<'a> {
             Event::ExecutionPauseRequested(_) => Self::Ordered(Order::Pause),
             Event::ExecutionResumed(_) => Self::Ordered(Order::Resume),
             Event::ExecutionStopRequested(_) => Self::Ordered(Order::Stop),
-            Event::ExecutionSuspended => Self::Suspended,
-            Event::ExecutionCancelled => Self::ended(Status::Cancelled),
+            Event::ExecutionSuspended {} => Self::Suspended,
+            Event::ExecutionCancelled {} => Self::ended(Status::Cancelled),
             Event::ForkEntered {
                 task,
                 within,

@@ -65,12 +65,12 @@ fn described(execution: &Execution, event: &Event) -> Option<Described> {
             "workflow_execution_timed_out",
             fields([("error", json!(error)), ("durationMs", whole())]),
         ),
-        Event::ExecutionSuspended => ("workflow_execution_suspended", Map::new()),
+        Event::ExecutionSuspended {} => ("workflow_execution_suspended", Map::new()),
         Event::ExecutionResumed(control) => (
             "workflow_execution_resumed",
             fields([("reason", json!(control.reason))]),
         ),
-        Event::ExecutionCancelled => (
+        Event::ExecutionCancelled {} => (
             "workflow_execution_cancelled",
             fields([("durationMs", whole())]),
         ),

@@ -10,9 +10,9 @@ use eventflow_domain::{
     Attempt, Digest, ExecutionId, PartitionId, Position, Sequence, TaskReference, Tenant,
     Timestamp,
     execution::Event,
-    record::{Chain, Entry},
+    record::{self, Entry},
 };
-use eventflow_ports::{Journal, ReadLimit};
+use eventflow_ports::{Journal, JournalEntry, ReadLimit};
 use futures::FutureExt;
 
 /// An execution within the whole store.
@@ -25,13 +25,13 @@ pub(crate) struct Ledger(Arc<Mutex<Books>>);
 /// Everything that was ever written.
 pub(crate) struct Books {
     journal: MemoryJournal,
-    chains: Vec<(Chain, Position)>,
+    /// How far each partition was read.
+    read: Vec<Position>,
     /// By execution.
     pub(crate) histories: BTreeMap<Key, History>,
     ready: BTreeSet<(ExecutionId, TaskReference, Attempt)>,
-    /// What cannot be read, or does not continue what came before.
-    pub(crate) faults: Vec<String>,
-    pub(crate) records: u64,
+    /// Every record as it was written, by partition.
+    pub(crate) records: Vec<(PartitionId, JournalEntry)>,
     pub(crate) events: u64,
     /// Over every byte of it.
     digest: Digest,
@@ -40,7 +40,6 @@ pub(crate) struct Books {
 /// One execution's events in order.
 #[derive(Default)]
 pub(crate) struct History {
-    pub(crate) partitions: BTreeSet<PartitionId>,
     pub(crate) events: Vec<Written>,
 }
 
@@ -66,20 +65,18 @@ pub(crate) fn is_end(event: &Event) -> bool {
         Event::ExecutionCompleted { .. }
             | Event::ExecutionFaulted { .. }
             | Event::ExecutionTimedOut { .. }
-            | Event::ExecutionCancelled
+            | Event::ExecutionCancelled {}
     )
 }
 
 impl Ledger {
     pub(crate) fn new(journal: MemoryJournal, partitions: u16) -> Self {
-        let chain = |id| (Chain::start(PartitionId(id)), Position(0));
         Self(Arc::new(Mutex::new(Books {
             journal,
-            chains: (0..partitions).map(chain).collect(),
+            read: vec![Position(0); usize::from(partitions)],
             histories: BTreeMap::new(),
             ready: BTreeSet::new(),
-            faults: Vec::new(),
-            records: 0,
+            records: Vec::new(),
             events: 0,
             digest: Digest::of(b""),
         })))
@@ -110,53 +107,37 @@ impl Ledger {
 
 impl Books {
     fn catch_up(&mut self) {
-        for place in 0..self.chains.len() {
+        for id in 0..self.read.len() {
+            let partition = PartitionId(u16::try_from(id).expect("there are few partitions"));
             loop {
-                let (chain, position) = self.chains[place];
                 let read = self
                     .journal
-                    .read(chain.partition, position, ReadLimit::REPLAY)
-                    .now_or_never();
-                let entries = read
-                    .expect("memory answers at once")
-                    .expect("memory does not fail");
-                if entries.is_empty() {
-                    break;
-                }
+                    .read(partition, self.read[id], ReadLimit::REPLAY);
+                let entries = read.now_or_never().expect("memory answers at once");
+                let entries = entries.expect("memory does not fail");
+                let Some(last) = entries.last() else { break };
+                self.read[id] = last.position;
                 for entry in entries {
-                    self.read(place, entry.position, &entry.record);
+                    self.read_record(&entry.record);
+                    self.records.push((partition, entry));
                 }
             }
         }
     }
 
-    fn read(&mut self, place: usize, position: Position, bytes: &[u8]) {
-        let (chain, last) = &mut self.chains[place];
-        *last = position;
-        let partition = chain.partition;
-        self.records += 1;
+    /// What cannot be read is passed over: the checker finds it.
+    fn read_record(&mut self, bytes: &[u8]) {
         self.digest = Digest::of(&[&self.digest.0[..], bytes].concat());
-        let record = match chain.follow(bytes) {
-            Ok(record) => record,
-            Err(fault) => {
-                let fault = format!("record {position} of partition {partition}: {fault}");
-                return self.faults.push(fault);
-            }
+        let Ok(record) = record::decode(bytes) else {
+            return;
         };
         for entry in record.entries {
             let Entry::Execution(written) = entry else {
                 continue;
             };
-            let events = match written.parse() {
-                Ok(events) => events,
-                Err(fault) => {
-                    self.faults.push(fault.to_string());
-                    continue;
-                }
-            };
+            let events = written.parse().unwrap_or_default();
             let key = (written.tenant, written.execution);
             let history = self.histories.entry(key.clone()).or_default();
-            history.partitions.insert(partition);
             for (sequence, event) in events {
                 self.events += 1;
                 if let Event::TaskScheduled { task, attempt, .. }

@@ -1,16 +1,21 @@
 //! What must hold in the end, of the journal and of everything that anybody was told.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
+use eventflow_checker::{self as checker, Checker, Order, Settings, Store};
 use eventflow_domain::{
-    Attempt, Digest, PartitionId, Sequence, TaskReference, Value,
+    Attempt, Digest, PartitionId, Sequence, TaskReference, Tenant, Value,
     execution::{Event, Execution, Status},
+    plan::Plan,
 };
 use eventflow_ports::inbound::{Action, ExecutionView};
 
 use crate::{
     evidence::{AttemptKey, Brought, Evidence, Said},
-    ledger::{Books, History, Key, is_end},
+    ledger::{Books, History, Key},
     model::{self, End},
     run::Run,
 };
@@ -19,8 +24,7 @@ use crate::{
 pub(crate) fn judge(run: &mut Run) {
     let ledger = run.world.ledger.clone();
     let mut found = ledger.look(|books| {
-        let mut found = books.faults.clone();
-        found.extend(invariants(books, run.world.partitions));
+        let mut found = checked(books, run);
         found.extend(acknowledged(books, &run.evidence));
         found
     });
@@ -35,66 +39,88 @@ fn named(key: &Key) -> String {
     format!("{}/{}", key.0, key.1)
 }
 
-/// What must hold of every journal.
-fn invariants(books: &Books, partitions: u16) -> Vec<String> {
-    let mut found = Vec::new();
-    for (key, history) in &books.histories {
-        let name = named(key);
-        let home = PartitionId::of(&key.0, &key.1, partitions);
-        if history.partitions != BTreeSet::from([home]) {
-            found.push(format!("{name} is in partitions {:?}", history.partitions));
-        }
-        let numbers = history.events.iter().map(|written| written.sequence.0);
-        if !numbers.eq(1..=history.events.len() as u64) {
-            found.push(format!("{name}'s sequence has gaps or repeats"));
-        }
-        let ends = history
-            .events
+/// The plans of a world's executions.
+struct Plans(BTreeMap<(Tenant, Digest), Arc<Plan>>);
+
+impl Store for Plans {
+    fn plan(&mut self, tenant: &Tenant, digest: &Digest) -> Option<Arc<Plan>> {
+        self.0.get(&(tenant.clone(), *digest)).cloned()
+    }
+}
+
+/// What the independent checker says of the journal, given everything that was acknowledged.
+fn checked(books: &Books, run: &Run) -> Vec<String> {
+    let plans = run.planned.iter().map(|planned| {
+        let plan = planned.plan();
+        ((planned.key.0.clone(), plan.digest), Arc::new(plan))
+    });
+    let settings = Settings {
+        partitions: Some(run.world.partitions),
+        ..Settings::default()
+    };
+    let mut checker = Checker::new(Plans(plans.collect()), settings);
+    for evidence in evidence(&run.evidence) {
+        checker.evidence(evidence);
+    }
+    for id in (0..run.world.partitions).map(PartitionId) {
+        checker.partition(id, None);
+        let own = books
+            .records
             .iter()
-            .position(|written| is_end(&written.event));
-        if ends.is_some_and(|end| end + 1 < history.events.len()) {
-            found.push(format!("{name} goes on after its end"));
-        }
-        found.extend(begun_though_held(&name, history));
-    }
-    found
-}
-
-/// Attempts that were begun while the execution was paused or being stopped.
-fn begun_though_held(name: &str, history: &History) -> Vec<String> {
-    let mut held_since = None;
-    let mut found = Vec::new();
-    for written in &history.events {
-        match &written.event {
-            Event::ExecutionPauseRequested(_) | Event::ExecutionStopRequested(_) => {
-                held_since = Some(written.sequence);
-            }
-            Event::ExecutionResumed(_) => held_since = None,
-            Event::TaskStarted { task, .. } => {
-                if let Some(since) = held_since {
-                    found.push(format!(
-                        "{name}: {task} began at event {}, held back since event {since}",
-                        written.sequence
-                    ));
-                }
-            }
-            _ => {}
+            .filter(|(partition, _)| *partition == id);
+        for (_, entry) in own {
+            checker.record(entry.position, &entry.record);
         }
     }
-    found
+    let report = checker.finish();
+    report.violations.iter().map(ToString::to_string).collect()
 }
 
-/// What somebody was told, and the journal does not have.
+/// What was acknowledged, in the checker's words.
+fn evidence(evidence: &Evidence) -> Vec<checker::Evidence> {
+    let mut told = Vec::new();
+    for (tenant, execution_id) in evidence.started.iter().cloned() {
+        told.push(checker::Evidence::Start {
+            tenant,
+            execution_id,
+            status: None,
+        });
+    }
+    for (((tenant, execution_id), task, attempt), brought) in &evidence.brought {
+        for brought in brought.iter().filter(|brought| brought.is_accepted) {
+            let Said::Done(output) = &brought.verdict else {
+                continue;
+            };
+            told.push(checker::Evidence::Result {
+                tenant: tenant.clone(),
+                execution_id: execution_id.clone(),
+                task: task.to_string(),
+                attempt: Some(*attempt),
+                output: output.clone(),
+            });
+        }
+    }
+    for ordered in &evidence.controls {
+        let order = match ordered.action {
+            Action::Pause => Order::Pause,
+            Action::Stop => Order::Stop,
+            // Of one that is not paused there is nothing to write.
+            Action::Resume => continue,
+        };
+        let (tenant, execution_id) = ordered.key.clone();
+        told.push(checker::Evidence::Control {
+            tenant,
+            execution_id,
+            order,
+            at: ordered.by,
+        });
+    }
+    told
+}
+
+/// What somebody was told beyond that, and the journal does not have.
 fn acknowledged(books: &Books, evidence: &Evidence) -> Vec<String> {
     let mut found = Vec::new();
-    for key in &evidence.started {
-        if !books.histories.contains_key(key) {
-            found.push(format!(
-                "the start of {} was acknowledged and is lost",
-                named(key)
-            ));
-        }
-    }
     for (key, seen) in &evidence.seen {
         let last = books
             .histories
@@ -110,20 +136,6 @@ fn acknowledged(books: &Books, evidence: &Evidence) -> Vec<String> {
     for (attempt, brought) in &evidence.brought {
         let history = books.histories.get(&attempt.0);
         found.extend(accepted(attempt, brought, history));
-    }
-    for ordered in &evidence.controls {
-        let is_it = |event: &Event| match ordered.action {
-            Action::Pause => matches!(event, Event::ExecutionPauseRequested(_)),
-            Action::Stop => matches!(event, Event::ExecutionStopRequested(_)),
-            // Of one that is not paused there is nothing to write.
-            Action::Resume => true,
-        };
-        let history = books.histories.get(&ordered.key);
-        let mut events = history.iter().flat_map(|history| &history.events);
-        if !events.any(|written| is_it(&written.event) && written.time <= ordered.by) {
-            let (action, name) = (ordered.action, named(&ordered.key));
-            found.push(format!("{action:?} of {name} was acknowledged and is lost"));
-        }
     }
     for (key, history) in &books.histories {
         found.extend(handed_out(key, history, evidence));

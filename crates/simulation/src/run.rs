@@ -251,7 +251,7 @@ impl Run {
         }
         self.pull_themselves_together();
         let began = self.world.latest();
-        let (mut idle, mut records) = (0, 0);
+        let (mut idle, mut asleep, mut records) = (0_u32, 0, 0);
         for turn in 0..CALM_TURNS_MAX {
             self.trace.next_turn();
             self.keep_alive();
@@ -260,13 +260,18 @@ impl Run {
             if self.is_over() || self.is_hopeless {
                 return;
             }
-            let now = self.world.ledger.look(|books| books.records);
+            let now = self.world.ledger.look(|books| books.records.len());
             idle = if now == records { idle + 1 } else { 0 };
             records = now;
             let next = self.world.until_next_sleeper(&self.lives.nodes());
             let spent = self.world.latest().since(began);
             let next = next.filter(|next| spent.0 + next.0 < CALM_MAX.0);
-            if (idle > IDLE_TURNS_MAX && next.is_none()) || !self.unanswered().is_empty() {
+            asleep = if idle > 0 && next.is_none() {
+                asleep + 1
+            } else {
+                0
+            };
+            if asleep > IDLE_TURNS_MAX || !self.unanswered().is_empty() {
                 break;
             }
             // First whatever is ready, then what comes with time: whoever only looks around each second is not waited for.
@@ -429,7 +434,7 @@ impl Run {
         self.evidence.findings.extend(self.world.site.findings());
         self.world.ledger.look(|books| {
             self.tally.events = books.events;
-            self.tally.records = books.records;
+            self.tally.records = books.records.len() as u64;
         });
         self.tally.calls = self.world.site.asked();
         let digest = self.trace.digest();

@@ -46,13 +46,13 @@ pub enum Event {
     /// Somebody asked to pause: from here on nothing new begins.
     ExecutionPauseRequested(Control),
     /// What was under way when the pause was asked for has run out.
-    ExecutionSuspended,
+    ExecutionSuspended {},
     /// Somebody asked to go on.
     ExecutionResumed(Control),
     /// Somebody asked to stop: from here on nothing new begins, and what is under way is cancelled.
     ExecutionStopRequested(Control),
     /// Stopped: everything that was under way is cancelled.
-    ExecutionCancelled,
+    ExecutionCancelled {},
     /// A sequence of tasks was entered.
     SequenceEntered {
         /// The task that it is.
@@ -303,10 +303,10 @@ impl Event {
             Self::ExecutionFaulted { .. } => "execution_faulted",
             Self::ExecutionTimedOut { .. } => "execution_timed_out",
             Self::ExecutionPauseRequested(_) => "execution_pause_requested",
-            Self::ExecutionSuspended => "execution_suspended",
+            Self::ExecutionSuspended {} => "execution_suspended",
             Self::ExecutionResumed(_) => "execution_resumed",
             Self::ExecutionStopRequested(_) => "execution_stop_requested",
-            Self::ExecutionCancelled => "execution_cancelled",
+            Self::ExecutionCancelled {} => "execution_cancelled",
             Self::SequenceEntered { .. } => "sequence_entered",
             Self::ForkEntered { .. } => "fork_entered",
             Self::ErrorCaught { .. } => "error_caught",
@@ -337,10 +337,10 @@ impl Event {
             | Self::ExecutionStarted { .. }
             | Self::ExecutionCompleted { .. }
             | Self::ExecutionPauseRequested(_)
-            | Self::ExecutionSuspended
+            | Self::ExecutionSuspended {}
             | Self::ExecutionResumed(_)
             | Self::ExecutionStopRequested(_)
-            | Self::ExecutionCancelled
+            | Self::ExecutionCancelled {}
             | Self::SequenceEntered { .. }
             | Self::ForkEntered { .. }
             | Self::WaitStarted { .. }
@@ -370,10 +370,10 @@ impl Event {
             Self::ExecutionFaulted { .. }
             | Self::ExecutionTimedOut { .. }
             | Self::ExecutionPauseRequested(_)
-            | Self::ExecutionSuspended
+            | Self::ExecutionSuspended {}
             | Self::ExecutionResumed(_)
             | Self::ExecutionStopRequested(_)
-            | Self::ExecutionCancelled
+            | Self::ExecutionCancelled {}
             | Self::ErrorCaught { .. }
             | Self::TaskStarted { .. }
             | Self::RetryScheduled { .. }

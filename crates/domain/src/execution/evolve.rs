@@ -58,7 +58,7 @@ impl Execution {
                 self.end(Status::Faulted, at);
             }
             Event::ExecutionPauseRequested(_) => self.status = Status::Suspending,
-            Event::ExecutionSuspended => self.status = Status::Suspended,
+            Event::ExecutionSuspended {} => self.status = Status::Suspended,
             Event::ExecutionResumed(_) => self.resume(at),
             Event::ExecutionStopRequested(_) => {
                 self.is_stopping = true;
@@ -66,7 +66,7 @@ impl Execution {
                 self.unsettled.clear();
                 self.unsettled.insert(Unsettled::Stopping);
             }
-            Event::ExecutionCancelled => self.end(Status::Cancelled, at),
+            Event::ExecutionCancelled {} => self.end(Status::Cancelled, at),
             Event::SequenceEntered {
                 task,
                 within,
@@ -293,7 +293,7 @@ impl Execution {
     fn begin_try(&mut self, reference: &TaskReference, at: Timestamp) {
         let task = self.tasks.get(reference);
         let timeout = task.and_then(|task| task.attempt_timeout);
-        self.set_attempt_deadline(reference, timeout.map(|timeout| at.after(timeout)));
+        if let Some(timeout) = timeout { self.set_attempt_deadline(reference, Some(at.after(timeout))); }
     }
 
     /// The new `$context` of the branch that a task stands in or is, of the whole execution where there is none.

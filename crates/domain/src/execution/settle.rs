@@ -33,7 +33,7 @@ pub(crate) fn settle(execution: &Execution, plan: &Plan, item: &Unsettled) -> Ve
     }
     match (execution.status, item) {
         (Status::Completed | Status::Faulted | Status::Cancelled, _) => Vec::new(),
-        (_, Unsettled::Stopping) => close(execution, || Event::ExecutionCancelled),
+        (_, Unsettled::Stopping) => close(execution, || Event::ExecutionCancelled {}),
         (Status::Pending, Unsettled::Requested) => vec![started(execution, plan)],
         (_, Unsettled::Requested) => Vec::new(),
         (_, Unsettled::Entered(task)) => entered(execution, plan, task.as_ref()),
@@ -91,14 +91,8 @@ fn entered(execution: &Execution, plan: &Plan, task: Option<&TaskReference>) -> 
             }
         }
         Kind::Fork(fork) if fork.branches.is_empty() => {
-            let none = Json::of(&[(); 0]);
-            finish(
-                execution,
-                plan,
-                task,
-                node,
-                &Content::Value(Value::new(none)),
-            )
+            let output = Value::new(Json::of::<[Json]>(&[]));
+            finish(execution, plan, task, node, &Content::Value(output))
         }
         Kind::Fork(fork) => portion(unbegun(plan, fork, container), |branch, ahead| {
             begin_beside(execution, plan, *branch, task, &branch_input(task), ahead)

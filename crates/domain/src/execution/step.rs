@@ -51,7 +51,7 @@ impl Stepped {
         while self.has_room() {
             if execution.is_paused() {
                 if execution.has_drained() {
-                    self.apply(execution, vec![Event::ExecutionSuspended], at);
+                    self.apply(execution, vec![Event::ExecutionSuspended {}], at);
                 }
                 return;
             }

@@ -18,9 +18,11 @@ pub(crate) struct Scenario {
     pub(crate) document: &'static str,
     input: Value,
     worker: fn(&Job) -> Outcome,
-    /// What somebody orders, and when: milliseconds after the start.
-    controls: &'static [(u64, fn() -> Order)],
+    controls: &'static [Controlled],
 }
+
+/// What somebody orders, and when: milliseconds after the start.
+type Controlled = (u64, fn() -> Order);
 
 /// What an agent answers where nothing else is said.
 fn well(job: &Job) -> Outcome {

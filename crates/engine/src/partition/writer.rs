@@ -287,14 +287,14 @@ impl Writer {
                 Event::ExecutionCompleted { .. } => meters::execution_ended("completed"),
                 Event::ExecutionFaulted { .. } => meters::execution_ended("faulted"),
                 Event::ExecutionTimedOut { .. } => meters::execution_ended("timed_out"),
-                Event::ExecutionCancelled => meters::execution_ended("cancelled"),
+                Event::ExecutionCancelled {} => meters::execution_ended("cancelled"),
                 Event::RetryScheduled { .. } | Event::TaskFaulted { .. } => {
                     self.meters.attempts_failed.increment(1);
                 }
                 Event::ExecutionRequested(_)
                 | Event::ExecutionStarted { .. }
                 | Event::ExecutionPauseRequested(_)
-                | Event::ExecutionSuspended
+                | Event::ExecutionSuspended {}
                 | Event::ExecutionResumed(_)
                 | Event::ExecutionStopRequested(_)
                 | Event::SequenceEntered { .. }

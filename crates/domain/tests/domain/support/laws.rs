@@ -132,10 +132,10 @@ fn begun<'e>(before: &Execution, event: &'e Event) -> Option<&'e TaskReference> 
         | Event::ExecutionFaulted { .. }
         | Event::ExecutionTimedOut { .. }
         | Event::ExecutionPauseRequested(_)
-        | Event::ExecutionSuspended
+        | Event::ExecutionSuspended {}
         | Event::ExecutionResumed(_)
         | Event::ExecutionStopRequested(_)
-        | Event::ExecutionCancelled => None,
+        | Event::ExecutionCancelled {} => None,
     }
 }
 
@@ -144,7 +144,7 @@ fn control_holds(before: &Execution, event: &Event, begins: bool) {
     if before.is_stopping {
         let cancels = matches!(
             event,
-            Event::TaskCancelled { .. } | Event::ExecutionCancelled
+            Event::TaskCancelled { .. } | Event::ExecutionCancelled {}
         );
         assert!(cancels, "{} while it is being stopped", event.kind());
     }
@@ -310,7 +310,7 @@ fn is_terminal(event: &Event) -> bool {
         Event::ExecutionCompleted { .. }
             | Event::ExecutionFaulted { .. }
             | Event::ExecutionTimedOut { .. }
-            | Event::ExecutionCancelled
+            | Event::ExecutionCancelled {}
     )
 }
 

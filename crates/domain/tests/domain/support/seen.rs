@@ -23,10 +23,10 @@ impl Seen {
             | Event::ExecutionFaulted { .. }
             | Event::ExecutionTimedOut { .. }
             | Event::ExecutionPauseRequested(_)
-            | Event::ExecutionSuspended
+            | Event::ExecutionSuspended {}
             | Event::ExecutionResumed(_)
             | Event::ExecutionStopRequested(_)
-            | Event::ExecutionCancelled => kind.to_owned(),
+            | Event::ExecutionCancelled {} => kind.to_owned(),
             Event::SequenceEntered { task, .. }
             | Event::ForkEntered { task, .. }
             | Event::WaitStarted { task, .. }
@@ -80,10 +80,10 @@ pub(crate) fn task_of(event: &Event) -> Option<&TaskReference> {
         | Event::ExecutionFaulted { .. }
         | Event::ExecutionTimedOut { .. }
         | Event::ExecutionPauseRequested(_)
-        | Event::ExecutionSuspended
+        | Event::ExecutionSuspended {}
         | Event::ExecutionResumed(_)
         | Event::ExecutionStopRequested(_)
-        | Event::ExecutionCancelled => None,
+        | Event::ExecutionCancelled {} => None,
     }
 }
 
