@@ -83,7 +83,8 @@ impl Disk {
             .client
             .request(Method::POST, "/v1/executions")
             .json(&body);
-        let response = request.send().await?;
+        let answered = tokio::time::timeout(PATIENCE, request.send()).await;
+        let response = answered.context("the start is not answered")??;
         let status = response.status().as_u16();
         if status == 503 {
             ensure!(
