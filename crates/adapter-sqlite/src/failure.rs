@@ -111,7 +111,7 @@ fn severity(error: &rusqlite::Error) -> Severity {
     }
     match error.sqlite_error_code() {
         Some(
-            ErrorCode::SystemIoFailure | ErrorCode::DiskFull
+            ErrorCode::DiskFull
             | ErrorCode::DatabaseBusy
             | ErrorCode::DatabaseLocked
             | ErrorCode::OutOfMemory

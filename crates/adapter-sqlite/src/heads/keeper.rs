@@ -99,7 +99,7 @@ impl Kept {
         match self.write() {
             Ok(()) => self.is_behind = false,
             Err(failure) if failure.severity() == Severity::Broken => {
-                let _ = &failure;
+                self.health.fail_all(&failure);
             }
             Err(failure) => {
                 if !std::mem::replace(&mut self.is_behind, true) {
