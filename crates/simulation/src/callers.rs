@@ -1,8 +1,10 @@
 //! Whoever starts, steers and watches executions: asks, asks again, asks what is not theirs.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
-use eventflow_domain::{ExecutionId, Json, Sequence, Tenant, plan::Plan};
+use eventflow_domain::{
+    ExecutionId, Json, Sequence, Tenant, limits::INLINE_VALUE_BYTES_MAX, plan::Plan,
+};
 use eventflow_ports::{
     ListQuery,
     inbound::{
@@ -22,7 +24,7 @@ use crate::{
 };
 
 /// Beyond what stays inline, bytes: such a value is stored as a blob.
-pub(crate) const LARGE_BYTES: usize = 70_000;
+pub(crate) const LARGE_BYTES: usize = INLINE_VALUE_BYTES_MAX + 1;
 /// Executions of one world.
 const STARTS: std::ops::RangeInclusive<u64> = 2..=7;
 /// Documents of one world.
@@ -35,6 +37,8 @@ const PAGE_MAX: usize = 40;
 /// An execution that is to be.
 pub(crate) struct Planned {
     pub(crate) key: Key,
+    /// What it runs.
+    pub(crate) plan: Arc<Plan>,
     request: StartExecution,
 }
 
@@ -52,14 +56,6 @@ impl Planned {
     pub(crate) fn input(&self) -> Json {
         self.request.input.clone()
     }
-
-    /// What it runs.
-    pub(crate) fn plan(&self) -> Plan {
-        let WorkflowRef::Inline(document) = &self.request.workflow else {
-            unreachable!("every start brings its document")
-        };
-        eventflow_dsl::compile(document).expect("every document compiles")
-    }
 }
 
 /// The tenants of every world.
@@ -70,21 +66,25 @@ pub(crate) fn tenants() -> [Tenant; 2] {
 /// What a world is asked to run.
 pub(crate) fn planned(draw: &mut Draw) -> Vec<Planned> {
     let count = usize::try_from(draw.number(DOCUMENTS)).expect("a small number");
-    let documents: Vec<Json> = (0..count)
-        .map(|number| Json::of(&documents::document(draw, number)))
+    let compiled = |document: Json| {
+        let plan = eventflow_dsl::compile(&document).expect("every document compiles");
+        (document, Arc::new(plan))
+    };
+    let documents: Vec<_> = (0..count)
+        .map(|number| compiled(Json::of(&documents::document(draw, number))))
         .collect();
     (0..draw.number(STARTS))
         .map(|number| plan_one(draw, number, &documents))
         .collect()
 }
 
-fn plan_one(draw: &mut Draw, number: u64, documents: &[Json]) -> Planned {
+fn plan_one(draw: &mut Draw, number: u64, documents: &[(Json, Arc<Plan>)]) -> Planned {
     let tenant = tenants()[draw.place(2)].clone();
     // The other tenant may use the same name.
     let name = format!("{}-{number}", tenant.as_str());
     let name = if number == 0 { "x".to_owned() } else { name };
     let mut input = json!({"n": draw.number(0..=9)});
-    if draw.happens(60) {
+    if draw.happens(30) {
         input["text"] = json!("x".repeat(LARGE_BYTES));
     }
     let by_key = draw.happens(300);
@@ -93,9 +93,10 @@ fn plan_one(draw: &mut Draw, number: u64, documents: &[Json]) -> Planned {
     } else {
         ExecutionId::parse(&name).expect("a name")
     };
+    let (document, plan) = documents[draw.place(documents.len())].clone();
     let request = StartExecution {
         tenant: tenant.clone(),
-        workflow: WorkflowRef::Inline(documents[draw.place(documents.len())].clone()),
+        workflow: WorkflowRef::Inline(document),
         input: Json::of(&input),
         execution: (!by_key).then(|| id.clone()),
         idempotency_key: by_key.then_some(name),
@@ -105,6 +106,7 @@ fn plan_one(draw: &mut Draw, number: u64, documents: &[Json]) -> Planned {
     };
     Planned {
         key: (tenant, id),
+        plan,
         request,
     }
 }
@@ -118,7 +120,7 @@ impl Run {
     /// Starts one of them, for the first time or again; at times with something else in it.
     pub(crate) fn start(&mut self, start: usize) {
         let Some(line) = self.line() else { return };
-        let Planned { key, request } = &self.planned[start];
+        let Planned { key, request, .. } = &self.planned[start];
         let (key, mut request) = (key.clone(), request.clone());
         let was_known = self.evidence.started.contains(&key);
         let is_impostor = was_known && !self.is_calm && self.draw.happens(200);

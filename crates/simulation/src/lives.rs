@@ -113,6 +113,15 @@ impl Run {
         }
     }
 
+    /// Whether every partition is led.
+    pub(crate) fn is_ready(&self) -> bool {
+        let ready = |leader: &Life| Node::new(leader.engine.clone(), String::new).readiness();
+        self.lives
+            .leader
+            .as_ref()
+            .is_some_and(|leader| ready(leader).is_ok())
+    }
+
     /// What a supervisor does with a process that says for long that it is not ready.
     fn take_away_the_unready(&mut self) {
         let turn = self.trace.turn();
@@ -124,6 +133,15 @@ impl Run {
             leader.unready_since = None;
             return;
         };
+        // What every kind of damage asks for.
+        if let Some(damage) = reasons
+            .iter()
+            .find(|reason| reason.contains("estore a backup"))
+        {
+            let finding = format!("life {}: {damage}", leader.number);
+            self.is_hopeless = true;
+            return self.evidence.find(finding);
+        }
         let since = *leader.unready_since.get_or_insert(turn);
         if turn - since > PATIENCE_TURNS && !leader.is_closing {
             self.kill_leader(&reasons.join("; "));

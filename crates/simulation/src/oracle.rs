@@ -51,8 +51,8 @@ impl Store for Plans {
 /// What the independent checker says of the journal, given everything that was acknowledged.
 fn checked(books: &Books, run: &Run) -> Vec<String> {
     let plans = run.planned.iter().map(|planned| {
-        let plan = planned.plan();
-        ((planned.key.0.clone(), plan.digest), Arc::new(plan))
+        let tenant = planned.key.0.clone();
+        ((tenant, planned.plan.digest), planned.plan.clone())
     });
     let settings = Settings {
         partitions: Some(run.world.partitions),
@@ -312,7 +312,7 @@ fn compare_undisturbed(books: &Books, run: &Run) -> Compared {
             known
         };
         let name = named(&planned.key);
-        match model::undisturbed(&planned.key, &planned.plan(), history, &known) {
+        match model::undisturbed(&planned.key, &planned.plan, history, &known) {
             Err(why) => compared.findings.push(format!("{name}: {why}")),
             Ok(undisturbed) => {
                 compared.count += 1;

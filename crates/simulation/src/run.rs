@@ -255,7 +255,7 @@ impl Run {
         for turn in 0..CALM_TURNS_MAX {
             self.trace.next_turn();
             self.keep_alive();
-            self.ask_for_all(turn);
+            self.ask_for_all(turn, idle < 2 || turn % 16 == 0);
             self.settle(if turn % 4 == 0 { 120 } else { 2 }).await;
             if self.is_over() || self.is_hopeless {
                 return;
@@ -283,7 +283,8 @@ impl Run {
         self.find_stuck().await;
     }
 
-    fn ask_for_all(&mut self, turn: u32) {
+    /// Whatever has not come yet, and work, where there may be some.
+    fn ask_for_all(&mut self, turn: u32, for_work: bool) {
         for start in 0..self.planned.len() {
             let key = &self.planned[start].key;
             if turn % 8 == 0 && !self.evidence.started.contains(key) {
@@ -294,7 +295,9 @@ impl Run {
             }
         }
         for agent in 0..self.agents.len() {
-            self.lease(agent);
+            if for_work {
+                self.lease(agent);
+            }
             self.bring(agent);
         }
     }
@@ -326,7 +329,10 @@ impl Run {
             })
         };
         let started = |planned: &Planned| self.evidence.started.contains(&planned.key);
-        self.planned.iter().all(started) && self.world.ledger.look(all) && self.under_way.is_empty()
+        self.is_ready()
+            && self.planned.iter().all(started)
+            && self.world.ledger.look(all)
+            && self.under_way.is_empty()
     }
 
     /// What never came to its end, and what it says that it waits for.

@@ -293,7 +293,7 @@ impl Execution {
     fn begin_try(&mut self, reference: &TaskReference, at: Timestamp) {
         let task = self.tasks.get(reference);
         let timeout = task.and_then(|task| task.attempt_timeout);
-        if let Some(timeout) = timeout { self.set_attempt_deadline(reference, Some(at.after(timeout))); }
+        self.set_attempt_deadline(reference, timeout.map(|timeout| at.after(timeout)));
     }
 
     /// The new `$context` of the branch that a task stands in or is, of the whole execution where there is none.

@@ -8,7 +8,7 @@ use crate::{
         Given, Refused, advance, begin, complete, completed, execution_completed,
         execution_faulted, expire, fail, fail_for_good, faulted, fire_timers, given,
         plans::{agent, order, sequence},
-        retried, scheduled, started,
+        retried, scheduled, started, suspended,
     },
 };
 
@@ -50,23 +50,30 @@ fn only<'p>(plans: &'p Plans, name: &str) -> (Given<'p>, u32) {
 /// What an order meets where the attempt has no result to wait for.
 fn over(name: &str) -> Refused {
     match name {
-        "pending, held above maxParallel" | "running, a sequence" => Refused::NotScheduled,
+        "pending, held above maxParallel"
+        | "running, a sequence"
+        | "running, a fork"
+        | "running, a try" => Refused::NotScheduled,
         "waiting for its retry"
+        | "waiting, a try between its attempts"
+        | "waiting, a wait"
         | "completed"
         | "completed, output transformed"
         | "faulted"
         | "timed out" => Refused::OtherResult,
-        "cancelled" => CANCELLED,
+        "cancelled" | "stopped" => CANCELLED,
         "skipped" => SKIPPED,
         open => panic!("`{open}` waits for a result"),
     }
 }
 
-const OPEN: [&str; 4] = [
+const OPEN: [&str; 6] = [
     "pending, ready",
     "running",
     "pending, second attempt",
     "running, second attempt",
+    "paused, pending",
+    "paused, running",
 ];
 
 #[test]
@@ -107,7 +114,7 @@ fn what_is_not_to_be_performed_cannot_be_begun() {
 #[test]
 fn the_first_result_wins_whether_or_not_the_attempt_was_begun() {
     let plans = Plans::new();
-    for name in OPEN {
+    for name in OPEN.into_iter().filter(|name| !name.starts_with("paused")) {
         let (given, attempt) = only(&plans, name);
         given
             .when(complete("charge", attempt, paid()))
@@ -117,6 +124,19 @@ fn the_first_result_wins_whether_or_not_the_attempt_was_begun() {
             .when(fail_for_good("charge", attempt, "declined"))
             .then([faulted("charge"), execution_faulted()]);
     }
+}
+
+#[test]
+fn a_result_that_comes_while_paused_is_kept_and_nothing_follows_yet() {
+    let plans = Plans::new();
+    let (given, _) = only(&plans, "paused, pending");
+    given
+        .when(complete("charge", 1, paid()))
+        .then([completed("charge")]);
+    let (given, _) = only(&plans, "paused, running");
+    given
+        .when(fail_for_good("charge", 1, "declined"))
+        .then([faulted("charge"), suspended()]);
 }
 
 #[test]
@@ -208,7 +228,10 @@ fn only_a_lease_that_somebody_holds_expires() {
         .then([retried("charge", 1)])
         .when(expire("charge", 1))
         .then_nothing();
-    for (_, given, attempt) in except(&plans, &["running", "running, second attempt"]) {
+    for (_, given, attempt) in except(
+        &plans,
+        &["running", "running, second attempt", "paused, running"],
+    ) {
         given.when(expire("charge", attempt)).then_nothing();
     }
 }
