@@ -56,7 +56,7 @@ async fn when_it_says_that_it_is_ready_it_is() -> anyhow::Result<()> {
         service.ready_line
     );
     assert!(
-        service.ready_line.contains("6 workflows"),
+        service.ready_line.contains("10 workflows"),
         "{}",
         service.ready_line
     );

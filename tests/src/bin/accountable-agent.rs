@@ -1,7 +1,7 @@
 //! An agent for the kill test: performs `work`, and writes down every result that was acknowledged to it.
 //!
-//! Usage: `accountable-agent <url> <name> <file>`. Each line of the file is a JSON object of `executionId`, `task` and
-//! `output`. Runs until it is killed.
+//! Usage: `accountable-agent <url> <name> <file>`. Each line of the file is a JSON object of `executionId`, `task`,
+//! `attempt` and `output`. Runs until it is killed.
 
 use std::{fs::File, io::Write, time::Duration};
 
@@ -44,6 +44,8 @@ async fn main() -> anyhow::Result<()> {
 }
 
 fn note(accepted: &mut File, task: &Value, output: &Value) -> anyhow::Result<()> {
-    let line = json!({"executionId": task["executionId"], "task": task["task"], "output": output});
+    let line = json!({
+        "executionId": task["executionId"], "task": task["task"], "attempt": task["attempt"], "output": output,
+    });
     writeln!(accepted, "{line}").context("the file can be written")
 }
