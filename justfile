@@ -61,6 +61,14 @@ power-loss-again loss:
 model batches="3":
     EVENTFLOW_BATCHES={{batches}} cargo test --release -p eventflow-tests --test model -- --nocapture
 
+# starts on a store with so many finished executions and a hundredth of open ones
+large-store finished="100000":
+    EVENTFLOW_FINISHED={{finished}} EVENTFLOW_READY_MS=300 cargo test --release -p eventflow-tests --test large_store -- --nocapture
+
+# keeps the service busy for so many minutes, kills it each minute, and looks at what it uses
+soak minutes="60" rate="200":
+    EVENTFLOW_SOAK_MINUTES={{minutes}} EVENTFLOW_SOAK_RATE={{rate}} cargo test --release -p eventflow-tests --test soak -- --nocapture
+
 # counts what a step costs, in stores with 100,000 finished executions
 cost:
     EVENTFLOW_FINISHED=100000 cargo test --release -p eventflow-engine --test cost -- --nocapture

@@ -2,7 +2,8 @@
 #![no_main]
 
 use eventflow_domain::{
-    PartitionId,
+    PartitionId, Sequence,
+    execution::Execution,
     record::{Chain, Entry, decode},
 };
 use libfuzzer_sys::fuzz_target;
@@ -43,7 +44,15 @@ fn read(bytes: &[u8]) {
     };
     for entry in &record.entries {
         if let Entry::Execution(events) = entry {
-            let _ = events.parse();
+            let Ok(parsed) = events.parse() else { continue };
+            let (tenant, id, at) = (events.tenant.clone(), events.execution.clone(), record.header.time);
+            let history = parsed.iter().map(|(_, event)| (event, at));
+            // Whatever was written folds; where it begins with no start, it is not the beginning.
+            if let Some(mut execution) = Execution::fold(tenant, id, history) {
+                execution.unsettle();
+                let _ = execution.next_deadline();
+                let _ = execution.owed(Sequence(0)).count();
+            }
         }
     }
 }

@@ -14,6 +14,10 @@ const UPKEEP_EVERY: Duration = Duration::from_secs(5);
 const SECONDS: &[f64] = &[
     0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 10.0, 60.0,
 ];
+/// Of what goes into one record: commands and bytes, up to the bounds of a batch.
+const BATCH: &[f64] = &[
+    1.0, 4.0, 16.0, 64.0, 256.0, 1024.0, 4096.0, 16384.0, 65536.0, 262_144.0, 1_048_576.0,
+];
 
 /// Logs to standard error; `RUST_LOG` filters.
 pub(crate) fn log(format: LogFormat) {
@@ -32,8 +36,10 @@ pub(crate) fn log(format: LogFormat) {
 /// Collects metrics; the result renders them in Prometheus' text format.
 pub(crate) fn metrics() -> anyhow::Result<impl Fn() -> String + Send + Sync + 'static> {
     let times = Matcher::Suffix("_seconds".to_owned());
+    let sizes = Matcher::Prefix("eventflow_batch_".to_owned());
     let handle = PrometheusBuilder::new()
         .set_buckets_for_metric(times, SECONDS)
+        .and_then(|builder| builder.set_buckets_for_metric(sizes, BATCH))
         .and_then(PrometheusBuilder::install_recorder)
         .context("metrics cannot be collected")?;
     let upkeep = handle.clone();

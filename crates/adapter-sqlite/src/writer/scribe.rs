@@ -22,6 +22,20 @@ use crate::{
     sql,
 };
 
+/// Metrics of the journal's own.
+const FSYNCS: &str = "eventflow_journal_fsyncs_total";
+const COMMIT: &str = "eventflow_journal_commit_seconds";
+
+/// Says what they are, for whoever scrapes them.
+pub(crate) fn describe_metrics() {
+    metrics::describe_counter!(FSYNCS, "Commits of the journal: each is one fsync");
+    metrics::describe_histogram!(
+        COMMIT,
+        metrics::Unit::Seconds,
+        "One commit of everything that all partitions had ready, its fsync included"
+    );
+}
+
 /// Commands of one transaction: the first of them is not to wait for longer than some milliseconds.
 const GROUP_MAX: usize = 256;
 /// Bytes of records after which a transaction takes no further one, for the same reason.
@@ -174,8 +188,8 @@ impl Scribe {
             let since = std::time::Instant::now();
             self.execute("COMMIT")?;
             // With `synchronous=FULL` a commit is one fsync of the WAL.
-            metrics::counter!("eventflow_journal_fsyncs_total").increment(1);
-            metrics::histogram!("eventflow_journal_commit_seconds").record(since.elapsed());
+            metrics::counter!(FSYNCS).increment(1);
+            metrics::histogram!(COMMIT).record(since.elapsed());
         }
         Ok(())
     }

@@ -1,5 +1,9 @@
 //! Every workflow that ships with the service, run by the real service as its comments say.
 
+mod beside;
+mod catching;
+mod steered;
+
 use anyhow::{Context, ensure};
 use eventflow_tests::{Background, Client, Service, events::Event, verified};
 use reqwest::Method;
