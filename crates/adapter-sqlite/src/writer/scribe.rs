@@ -26,16 +26,6 @@ use crate::{
 const FSYNCS: &str = "eventflow_journal_fsyncs_total";
 const COMMIT: &str = "eventflow_journal_commit_seconds";
 
-/// Says what they are, for whoever scrapes them.
-pub(crate) fn describe_metrics() {
-    metrics::describe_counter!(FSYNCS, "Commits of the journal: each is one fsync");
-    metrics::describe_histogram!(
-        COMMIT,
-        metrics::Unit::Seconds,
-        "One commit of everything that all partitions had ready, its fsync included"
-    );
-}
-
 /// Commands of one transaction: the first of them is not to wait for longer than some milliseconds.
 const GROUP_MAX: usize = 256;
 /// Bytes of records after which a transaction takes no further one, for the same reason.
@@ -63,6 +53,16 @@ pub(super) struct Scribe {
     is_held_up: bool,
 }
 
+/// Says what they are, for whoever scrapes them.
+fn describe_metrics() {
+    metrics::describe_counter!(FSYNCS, "Commits of the journal: each is one fsync");
+    metrics::describe_histogram!(
+        COMMIT,
+        metrics::Unit::Seconds,
+        "One commit of everything that all partitions had ready, its fsync included"
+    );
+}
+
 impl Scribe {
     pub(super) fn new(
         mut connection: Connection,
@@ -73,6 +73,7 @@ impl Scribe {
         checkpointer: Checkpointer,
         health: Health,
     ) -> rusqlite::Result<Self> {
+        describe_metrics();
         checkpointer.watch(&mut connection)?;
         let inserts = (0..heads.len())
             .map(|partition| format!("INSERT INTO records_{partition} VALUES (?1, ?2)"))
