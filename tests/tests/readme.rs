@@ -68,7 +68,7 @@ fn checkout() -> (tempfile::TempDir, Service) {
 #[test]
 fn what_the_readme_says_is_what_happens() {
     let blocks = blocks("Run it");
-    let [run, start, agent, view, failing] = &blocks[..] else {
+    let [run, start, agent, view, failing, steered] = &blocks[..] else {
         panic!("the README has other commands now: {blocks:#?}")
     };
     assert_eq!(run.trim(), "cargo run --release");
@@ -112,6 +112,26 @@ fn what_the_readme_says_is_what_happens() {
         let said = failed["error"][member].as_str().unwrap_or_default();
         assert!(!said.is_empty(), "no {member} in {failed}");
     }
+
+    // A line of output for each command.
+    let steered: String = steered
+        .lines()
+        .map(|line| {
+            if line.ends_with('\\') || line.is_empty() {
+                format!("{line}\n")
+            } else {
+                format!("{line}; echo\n")
+            }
+        })
+        .collect();
+    let answers = run(&steered).json_lines();
+    let [started, paused, explained, stopped] = &answers[..] else {
+        panic!("{answers:#?}")
+    };
+    assert_eq!(started["status"], "running");
+    assert_eq!(paused["status"], "suspended");
+    assert_eq!(explained["waitsFor"][0]["cause"], "resume", "{explained}");
+    assert_eq!(stopped["status"], "cancelled");
 }
 
 #[test]
