@@ -20,7 +20,8 @@ pub(crate) fn explain(execution: &Execution, plan: &Plan, holds: &[Hold]) -> Exp
     } else {
         waits(execution, plan, holds)
     };
-    waits.sort_by_key(|wait| wait.since);
+    // What holds the whole execution back first, then whatever waits longest.
+    waits.sort_by_key(|wait| (wait.task.is_some(), wait.since));
     let more = waits.len().saturating_sub(WAITS_MAX);
     let summary = summary(execution, status, &waits);
     waits.truncate(WAITS_MAX);
@@ -49,6 +50,7 @@ fn summary(execution: &Execution, status: Status, waits: &[Wait]) -> String {
         }
         (_, []) => "it waits for nothing: this service is at it".to_owned(),
         (_, [only]) => only.detail.clone(),
+        (_, [first, ..]) if first.task.is_none() => first.detail.clone(),
         (_, [first, rest @ ..]) => format!("{}; and {} more", first.detail, rest.len()),
     }
 }
@@ -126,8 +128,22 @@ struct Waiting<'a> {
 }
 
 impl Waiting<'_> {
-    /// What it waits for; nothing where that is told by the tasks it holds.
+    /// What it waits for; nothing where that is told by the tasks it holds. Of what a pause holds back, nothing is due.
     fn explained(&self) -> Option<Wait> {
+        let wait = self.as_it_stands()?;
+        let is_held = self.execution.is_paused() && wait.held_by.is_none();
+        Some(if is_held {
+            Wait {
+                due: None,
+                next: "nothing, until the execution is resumed".to_owned(),
+                ..wait
+            }
+        } else {
+            wait
+        })
+    }
+
+    fn as_it_stands(&self) -> Option<Wait> {
         let task = self.task;
         let name = &self.node.name;
         Some(match (task.status, &task.work) {
@@ -241,11 +257,6 @@ impl Waiting<'_> {
     }
 
     fn wait(&self, cause: Cause, since: Timestamp, detail: String, next: String) -> Wait {
-        let next = if self.execution.is_paused() && cause != Cause::Result {
-            "nothing, until the execution is resumed".to_owned()
-        } else {
-            next
-        };
         Wait {
             cause,
             task: Some(self.reference.clone()),

@@ -59,7 +59,7 @@ pub struct Explanation {
     pub status: Status,
     /// The whole in one sentence.
     pub summary: String,
-    /// Each thing it waits for, longest first.
+    /// Each thing it waits for: what holds all of it back first, then what waits longest.
     pub waits: Vec<Wait>,
     /// How many more there are than are listed.
     pub more: usize,

@@ -34,7 +34,7 @@ pub struct Explanation {
     /// The whole in one sentence.
     #[schema(example = "`charge` waits for an agent that serves `charge`")]
     pub summary: String,
-    /// Each thing it waits for, longest first.
+    /// Each thing it waits for: what holds all of it back first, then what waits longest.
     pub waits_for: Vec<WaitsFor>,
     /// How many more there are than are listed.
     pub more: usize,
