@@ -2,6 +2,7 @@
 
 use super::{
     Content, Event, Execution, Work,
+    http::http_call,
     scope::{Dot, TaskScope, text},
     task::digest_of_output,
 };
@@ -11,7 +12,7 @@ use crate::{
     expression::{EvaluationError, Template},
     ids::{Attempt, Digest, TaskReference},
     limits::{TASK_TIMEOUT, TASKS_PER_EXECUTION_MAX},
-    plan::{HttpCall, HttpTemplate, Invoke, Kind, Node, Performer, Plan, RaiseTemplate, Span},
+    plan::{Invoke, Kind, Node, Performer, Plan, RaiseTemplate, Span},
     time::DurationMs,
     value::{Json, Value},
 };
@@ -450,68 +451,4 @@ fn duration_of(
             format!("`wait` {detail}"),
         )
     }))
-}
-
-/// The call with all of its expressions evaluated, or what is wrong with what came out.
-fn http_call(
-    template: &HttpTemplate,
-    scope: &TaskScope<'_>,
-) -> Result<Result<HttpCall, Problem>, EvaluationError> {
-    let endpoint = template.endpoint.evaluate(scope)?;
-    let pairs =
-        |part: &Option<Template>| part.as_ref().map(|part| part.evaluate(scope)).transpose();
-    let (headers, query) = (pairs(&template.headers)?, pairs(&template.query)?);
-    let body = template
-        .body
-        .as_ref()
-        .map(|body| body.evaluate(scope))
-        .transpose()?;
-    Ok((|| {
-        Ok(HttpCall {
-            method: template.method.clone(),
-            endpoint: endpoint.read().map_err(|_| {
-                configuration(format!(
-                    "`endpoint` must be the text of a URL, not {}",
-                    endpoint.as_str()
-                ))
-            })?,
-            headers: string_pairs("headers", headers)?,
-            query: string_pairs("query", query)?,
-            body,
-            output: template.output,
-            redirect: template.redirect,
-        })
-    })())
-}
-
-fn string_pairs(what: &str, value: Option<Json>) -> Result<Vec<(String, String)>, Problem> {
-    let Some(value) = value else {
-        return Ok(Vec::new());
-    };
-    let Ok(serde_json::Value::Object(fields)) = value.read() else {
-        return Err(configuration(format!(
-            "`{what}` must be an object of strings"
-        )));
-    };
-    fields
-        .into_iter()
-        .map(|(name, value)| match value {
-            serde_json::Value::String(text) => Ok((name, text)),
-            serde_json::Value::Number(number) => Ok((name, number.to_string())),
-            serde_json::Value::Bool(flag) => Ok((name, flag.to_string())),
-            serde_json::Value::Null
-            | serde_json::Value::Array(_)
-            | serde_json::Value::Object(_) => {
-                Err(configuration(format!("`{what}.{name}` must be a string")))
-            }
-        })
-        .collect()
-}
-
-fn configuration(detail: String) -> Problem {
-    Problem::new(
-        ErrorKind::Configuration,
-        "The HTTP call cannot be sent",
-        detail,
-    )
 }

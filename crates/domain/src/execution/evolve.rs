@@ -1,11 +1,9 @@
 //! Folding events into state: total, never fails, never evaluates an expression, never asks the plan.
 
 use super::{
-    Container, Content, Event, Execution, Status, Task, TaskStatus, Timer, Unsettled, Work,
-    task::Flow,
+    Container, Content, Event, Execution, Status, Task, TaskStatus, Timer, Unsettled, task::Flow,
 };
 use crate::{
-    error::Problem,
     ids::{Attempt, Sequence, TaskReference, Tenant},
     time::{DurationMs, Timestamp},
     value::Value,
@@ -396,64 +394,18 @@ impl Execution {
             .next()
     }
 
-    fn container_mut(&mut self, within: Option<&TaskReference>) -> Option<&mut Container> {
+    pub(super) fn container_mut(
+        &mut self,
+        within: Option<&TaskReference>,
+    ) -> Option<&mut Container> {
         match within {
             None => Some(&mut self.root),
             Some(task) => self.tasks.get_mut(task)?.container.as_mut(),
         }
     }
 
-    fn within(&self, reference: &TaskReference) -> Option<TaskReference> {
+    pub(super) fn within(&self, reference: &TaskReference) -> Option<TaskReference> {
         self.tasks.get(reference)?.within.clone()
-    }
-
-    fn hold_or_release(&mut self, reference: &TaskReference, at: Timestamp) {
-        let within = self.within(reference);
-        let Some(container) = self.container_mut(within.as_ref()) else {
-            return;
-        };
-        if container.has_room() {
-            self.release(reference, at);
-        } else {
-            container.held.push_back(reference.clone());
-        }
-    }
-
-    /// Gives a task its place among those that run: its clocks start now.
-    fn release(&mut self, reference: &TaskReference, at: Timestamp) {
-        let within = self.within(reference);
-        if let Some(container) = self.container_mut(within.as_ref()) {
-            container.running += 1;
-        }
-        if let Some(timeout) = self.tasks.get(reference).and_then(|task| task.timeout) {
-            self.set_deadline(reference, at.after(timeout));
-        }
-        self.make_ready(reference, at);
-    }
-
-    /// Makes the current attempt ready: it is owed from this event on.
-    fn make_ready(&mut self, reference: &TaskReference, at: Timestamp) {
-        let sequence = self.sequence;
-        let Some(task) = self.tasks.get_mut(reference) else {
-            return;
-        };
-        task.status = TaskStatus::Pending;
-        task.ready = Some(sequence);
-        task.ready_at = Some(at);
-        let deadline = at.after(task.start_within);
-        self.owed.insert((sequence, reference.clone()));
-        self.set_attempt_deadline(reference, Some(deadline));
-    }
-
-    /// The current attempt is over: nobody need perform it any more.
-    fn retract(&mut self, reference: &TaskReference) {
-        if let Some(sequence) = self
-            .tasks
-            .get_mut(reference)
-            .and_then(|task| task.ready.take())
-        {
-            self.owed.remove(&(sequence, reference.clone()));
-        }
     }
 
     fn end_task(&mut self, reference: &TaskReference, status: TaskStatus, at: Timestamp) {
@@ -494,72 +446,5 @@ impl Execution {
         if performed {
             self.leave(reference, within.as_ref(), at);
         }
-    }
-
-    /// Gives the place of a performed task to the next that is held.
-    fn leave(&mut self, reference: &TaskReference, within: Option<&TaskReference>, at: Timestamp) {
-        let Some(container) = self.container_mut(within) else {
-            return;
-        };
-        if let Some(place) = container.held.iter().position(|held| held == reference) {
-            container.held.remove(place);
-            return;
-        }
-        container.running = container.running.saturating_sub(1);
-        if container.has_room()
-            && let Some(next) = container.held.pop_front()
-        {
-            self.release(&next, at);
-        }
-    }
-
-    fn set_deadline(&mut self, reference: &TaskReference, at: Timestamp) {
-        if let Some(task) = self.tasks.get_mut(reference) {
-            task.deadline = Some(at);
-            self.deadlines.insert((at, Timer::Task(reference.clone())));
-        }
-    }
-
-    fn set_attempt_deadline(&mut self, reference: &TaskReference, at: Option<Timestamp>) {
-        let Some(task) = self.tasks.get_mut(reference) else {
-            return;
-        };
-        if let Some(old) = std::mem::replace(&mut task.attempt_deadline, at) {
-            self.deadlines
-                .remove(&(old, Timer::Attempt(reference.clone())));
-        }
-        if let Some(at) = at {
-            self.deadlines
-                .insert((at, Timer::Attempt(reference.clone())));
-        }
-    }
-}
-
-impl Task {
-    fn fail(&mut self, attempt: Attempt, error: &Problem) {
-        self.error = Some(error.clone());
-        self.failed_attempt = Some(attempt);
-    }
-
-    /// Whether the current attempt may be handed out or is with somebody.
-    pub(crate) fn is_ready(&self) -> bool {
-        self.ready.is_some()
-    }
-
-    /// How many retries of this activation the next attempt would be.
-    pub(crate) fn next_retry(&self) -> u32 {
-        self.attempt.0.saturating_sub(self.first_attempt.0) + 1
-    }
-
-    /// Whether an agent has to do it, as opposed to the engine.
-    pub fn is_for_agent(&self) -> bool {
-        matches!(self.work, Some(Work::Agent { .. }))
-    }
-}
-
-impl Execution {
-    /// The sequence of the event that made the current attempt of a task ready.
-    pub fn ready_since(&self, reference: &TaskReference) -> Option<Sequence> {
-        self.tasks.get(reference)?.ready
     }
 }

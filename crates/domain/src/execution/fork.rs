@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use super::{
     Container, Content, Event, Execution, Task, TaskStatus,
     activate::Activation,
+    flow::sends_to_the_end,
     scope::{Fields, text},
-    settle::{below_cancelled, fault, sends_to_the_end},
+    settle::{below_cancelled, fault},
 };
 use crate::{
     error::Problem,

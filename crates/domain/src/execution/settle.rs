@@ -8,16 +8,17 @@ use super::{
     Container, Content, Event, Execution, Status, Task, TaskStatus, Unsettled,
     activate::{Activation, expression_problem},
     catch::caught,
+    flow::{Next, follow},
     fork::Forked,
-    scope::{Dot, Fields, TaskScope, text},
+    graph::{graph_end, step_due},
+    scope::{Dot, TaskScope, text},
     task::Flow,
 };
 use crate::{
     error::Problem,
-    expression::EvaluationError,
     ids::TaskReference,
     limits::BYTES_PER_STEP_MAX,
-    plan::{Fork, Graph, Join, Kind, Node, NodeId, Plan, Then},
+    plan::{Fork, Kind, Node, NodeId, Plan},
     value::{Json, Value},
 };
 
@@ -125,7 +126,7 @@ fn branch_input(fork: Option<&TaskReference>) -> Content {
 }
 
 /// The tasks of a container that run one after the other, where it is one of those.
-fn sequence_of<'a>(node: &'a Node, container: &Container) -> Option<&'a [NodeId]> {
+pub(crate) fn sequence_of<'a>(node: &'a Node, container: &Container) -> Option<&'a [NodeId]> {
     node.kind.sequence(container.kind == Flow::Handler)
 }
 
@@ -233,91 +234,6 @@ fn failed_try(
     )]
 }
 
-enum Next {
-    Task(NodeId),
-    Leave,
-    End,
-}
-
-/// Where the flow goes after a task of a sequence. A skipped task sends it nowhere else than on; a sequence whose last
-/// task ended the execution does the same.
-fn follow(
-    execution: &Execution,
-    plan: &Plan,
-    node: &Node,
-    task: &Task,
-    siblings: &[NodeId],
-) -> Next {
-    if task.status == TaskStatus::Completed && ends_inside(execution, plan, node, task) {
-        return Next::End;
-    }
-    let directive = match (&node.kind, task.status, &task.branch) {
-        (_, TaskStatus::Skipped, _) => Then::Continue,
-        (Kind::Switch(cases), _, Some(branch)) => cases
-            .iter()
-            .find(|case| case.name == *branch)
-            .map_or(node.then, |case| case.then),
-        _ => node.then,
-    };
-    match directive {
-        Then::Task(next) => Next::Task(next),
-        Then::Exit => Next::Leave,
-        Then::End => Next::End,
-        Then::Continue => {
-            let own = plan.find(&node.pointer);
-            let place = siblings.iter().position(|sibling| Some(*sibling) == own);
-            place
-                .and_then(|place| siblings.get(place + 1))
-                .map_or(Next::Leave, |next| Next::Task(*next))
-        }
-    }
-}
-
-/// Whether what runs in this container has ended the execution.
-fn ends_inside(execution: &Execution, plan: &Plan, node: &Node, task: &Task) -> bool {
-    let Some(container) = &task.container else {
-        return false;
-    };
-    if let Some(below) = sequence_of(node, container) {
-        let last = container.position.as_ref();
-        let last = last.and_then(|last| find(execution, plan, last));
-        return last.is_some_and(|(node, task)| {
-            matches!(follow(execution, plan, node, task, below), Next::End)
-        });
-    }
-    let Kind::Fork(fork) = &node.kind else {
-        return false;
-    };
-    let ends = |branch: &TaskReference| {
-        find(execution, plan, branch)
-            .filter(|(_, task)| task.round == container.round)
-            .is_some_and(|(node, task)| sends_to_the_end(execution, plan, node, task))
-    };
-    if fork.compete {
-        return container.winner.as_ref().is_some_and(ends);
-    }
-    let Some(last) = &container.position else {
-        return false;
-    };
-    fork.branches.iter().any(|branch| {
-        ends(&TaskReference {
-            pointer: plan.node(*branch).pointer.clone(),
-            iteration: last.iteration.clone(),
-        })
-    })
-}
-
-/// Whether a completed task has ended the execution, by its own `then` or by what ran in it.
-pub(crate) fn sends_to_the_end(
-    execution: &Execution,
-    plan: &Plan,
-    node: &Node,
-    task: &Task,
-) -> bool {
-    task.status == TaskStatus::Completed
-        && matches!(follow(execution, plan, node, task, &[]), Next::End)
-}
-
 fn begin(
     execution: &Execution,
     plan: &Plan,
@@ -329,7 +245,7 @@ fn begin(
 }
 
 /// Begins a step of a graph or a branch of a fork, unless it has begun.
-fn begin_beside(
+pub(crate) fn begin_beside(
     execution: &Execution,
     plan: &Plan,
     node: NodeId,
@@ -345,103 +261,8 @@ fn begin_beside(
     activation.begin(raw)
 }
 
-/// Begins or skips a step whose needs have all ended.
-fn step_due(
-    execution: &Execution,
-    plan: &Plan,
-    graph: &Graph,
-    step: usize,
-    within: Option<&TaskReference>,
-    ahead: u32,
-) -> Vec<Event> {
-    let step = &graph.steps[step];
-    let iteration = within.map_or_else(Vec::new, |within| within.iteration.clone());
-    let status = |node: NodeId| {
-        let reference = TaskReference {
-            pointer: plan.node(node).pointer.clone(),
-            iteration: iteration.clone(),
-        };
-        execution.this_round(&reference).map(|task| task.status)
-    };
-    let needs = || {
-        step.needs
-            .iter()
-            .rev()
-            .map(|&need| status(graph.steps[need].node))
-    };
-    // From the last, since steps mostly end in document order: the first look tells that it is too early.
-    if !needs().all(|need| need.is_some_and(TaskStatus::is_ended)) || status(step.node).is_some() {
-        return Vec::new();
-    }
-    let completed = |need: Option<TaskStatus>| need == Some(TaskStatus::Completed);
-    let runs = match step.join {
-        Join::All => needs().all(completed),
-        Join::Any => needs().any(completed),
-    };
-    if runs {
-        let raw = Content::WorkflowInput;
-        return begin_beside(execution, plan, step.node, within, &raw, ahead);
-    }
-    let task = TaskReference {
-        pointer: plan.node(step.node).pointer.clone(),
-        iteration,
-    };
-    vec![Event::TaskSkipped {
-        task,
-        within: within.cloned(),
-    }]
-}
-
-fn graph_end(
-    execution: &Execution,
-    plan: &Plan,
-    within: Option<&TaskReference>,
-    node: &Node,
-    graph: &Graph,
-) -> Vec<Event> {
-    let scope = TaskScope {
-        execution,
-        plan,
-        node: within.map(|_| node),
-        within,
-        context: execution.context_within(within),
-        error: None,
-        dot: Dot::Graph(node),
-        input: Some(text(&execution.input)),
-        output: None,
-    };
-    match graph_output(graph, &scope) {
-        Ok(output) => finish(
-            execution,
-            plan,
-            within,
-            node,
-            &Content::Value(Value::new(output)),
-        ),
-        Err(error) => fault(
-            execution,
-            plan,
-            within,
-            node,
-            expression_problem(&error).at("/output"),
-        ),
-    }
-}
-
-fn graph_output(graph: &Graph, scope: &TaskScope<'_>) -> Result<Json, EvaluationError> {
-    use crate::expression::Scope as _;
-    if let Some(template) = &graph.output {
-        return template.evaluate(scope);
-    }
-    let outputs = graph
-        .steps
-        .iter()
-        .filter_map(|step| Some((&*step.id, scope.field(&step.id)?)));
-    Ok(Json::of(&Fields(outputs.collect())))
-}
-
 /// Ends a container well: the outermost ends the execution.
-fn finish(
+pub(crate) fn finish(
     execution: &Execution,
     plan: &Plan,
     task: Option<&TaskReference>,
@@ -574,7 +395,7 @@ fn open_container<'a>(
     Some((node, execution.container(task)?))
 }
 
-fn find<'a>(
+pub(crate) fn find<'a>(
     execution: &'a Execution,
     plan: &'a Plan,
     reference: &TaskReference,

@@ -249,6 +249,27 @@ impl Task {
         }
     }
 
+    /// Notes how an attempt failed.
+    pub(super) fn fail(&mut self, attempt: Attempt, error: &Problem) {
+        self.error = Some(error.clone());
+        self.failed_attempt = Some(attempt);
+    }
+
+    /// Whether the current attempt may be handed out or is with somebody.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.ready.is_some()
+    }
+
+    /// How many retries of this activation the next attempt would be.
+    pub(crate) fn next_retry(&self) -> u32 {
+        self.attempt.0.saturating_sub(self.first_attempt.0) + 1
+    }
+
+    /// Whether an agent has to do it, as opposed to the engine.
+    pub fn is_for_agent(&self) -> bool {
+        matches!(self.work, Some(Work::Agent { .. }))
+    }
+
     /// What the current attempt brought, if it has: the digest of an output or of a failure.
     fn brought(&self) -> Option<Digest> {
         self.work.as_ref()?;
