@@ -9,11 +9,12 @@ use axum::{
     http::Request,
 };
 use eventflow_adapter_http_api::{Api, router};
-use eventflow_domain::{Digest, WorkflowId};
+use eventflow_domain::{Digest, Json, WorkflowId};
 use eventflow_ports::{
     Definition,
     inbound::{
-        MockExecutions, MockSystem, MockTasks, MockWorkflows, Refusal, Registered, ResultOutcome,
+        MockControls, MockExecutions, MockSystem, MockTasks, MockWorkflows, Refusal, Registered,
+        ResultOutcome,
     },
 };
 use libfuzzer_sys::fuzz_target;
@@ -75,12 +76,8 @@ async fn post(app: &Router, path: &str, media: &str, body: &[u8]) {
 /// Ports that read what they are given, as the engine would, and do nothing.
 fn ports() -> Api {
     let mut workflows = MockWorkflows::new();
-    workflows.expect_validate().returning(|document| {
-        document.to_value();
-        Vec::new()
-    });
-    workflows.expect_register().returning(|_, document| {
-        document.to_value();
+    workflows.expect_validate().returning(|_, _| Vec::new());
+    workflows.expect_register().returning(|_, _, _| {
         let workflow = WorkflowId {
             namespace: "default".into(),
             name: "order".into(),
@@ -90,7 +87,7 @@ fn ports() -> Api {
         let definition = Definition {
             workflow,
             digest,
-            document,
+            document: Json::null(),
         };
         Box::pin(ready(Ok(Registered {
             definition,
@@ -114,6 +111,7 @@ fn ports() -> Api {
     });
     Api {
         executions: Arc::new(executions),
+        controls: Arc::new(MockControls::new()),
         workflows: Arc::new(workflows),
         tasks: Arc::new(tasks),
         system: Arc::new(MockSystem::new()),

@@ -26,6 +26,7 @@ fn allowed(package: &str) -> Option<&'static [&'static str]> {
 const PURE: &[&str] = &[
     "base64",
     "crc32fast",
+    "granit-parser",
     "jaq-core",
     "jaq-json",
     "jaq-std",

@@ -6,9 +6,8 @@ use std::{
 };
 
 use anyhow::{Context, bail};
-use eventflow_adapter_http_api::{Format, parse_document};
 use eventflow_domain::Tenant;
-use eventflow_ports::inbound::{Refusal, Workflows};
+use eventflow_ports::inbound::{Format, Place, Refusal, Workflows};
 
 /// Registers every `.yaml`, `.yml` and `.json` file of the folder and says how many there are.
 pub(crate) async fn register(
@@ -20,17 +19,20 @@ pub(crate) async fn register(
     for (path, format) in documents(folder)? {
         let bytes =
             std::fs::read(&path).with_context(|| format!("{} cannot be read", path.display()))?;
-        let document =
-            parse_document(&bytes, format).with_context(|| path.display().to_string())?;
         match workflows
-            .register(&Tenant::default_tenant(), document)
+            .register(&Tenant::default_tenant(), &bytes, format)
             .await
         {
             Ok(_) => registered += 1,
             Err(Refusal::Invalid { detail, faults }) => {
                 let mut lines = String::new();
                 for fault in faults {
-                    write!(lines, "\n  {}: {}", fault.pointer, fault.detail)?;
+                    let Place { line, column } = fault.place.unwrap_or(Place::START);
+                    let (pointer, detail) = (fault.pointer, fault.detail);
+                    write!(
+                        lines,
+                        "\n  line {line}, column {column}: {pointer}: {detail}"
+                    )?;
                 }
                 bail!("{}: {detail}:{lines}", path.display());
             }
@@ -46,10 +48,31 @@ fn documents(folder: &Path) -> anyhow::Result<Vec<(PathBuf, Format)>> {
     for entry in std::fs::read_dir(folder).with_context(unreadable)? {
         let path = entry.with_context(unreadable)?.path();
         let extension = path.extension().and_then(|extension| extension.to_str());
-        if let Some(format) = extension.and_then(Format::of_extension) {
+        if let Some(format) = extension.and_then(format_of) {
             documents.push((path, format));
         }
     }
     documents.sort_by(|(one, _), (two, _)| one.cmp(two));
     Ok(documents)
+}
+
+fn format_of(extension: &str) -> Option<Format> {
+    match extension.to_ascii_lowercase().as_str() {
+        "json" => Some(Format::Json),
+        "yaml" | "yml" => Some(Format::Yaml),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn formats_are_known_by_extension() {
+        assert_eq!(format_of("YML"), Some(Format::Yaml));
+        assert_eq!(format_of("yaml"), Some(Format::Yaml));
+        assert_eq!(format_of("json"), Some(Format::Json));
+        assert_eq!(format_of("toml"), None);
+    }
 }

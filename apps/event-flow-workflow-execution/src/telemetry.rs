@@ -16,7 +16,17 @@ const SECONDS: &[f64] = &[
 ];
 /// Of what goes into one record: commands and bytes, up to the bounds of a batch.
 const BATCH: &[f64] = &[
-    1.0, 4.0, 16.0, 64.0, 256.0, 1024.0, 4096.0, 16384.0, 65536.0, 262_144.0, 1_048_576.0,
+    1.0,
+    4.0,
+    16.0,
+    64.0,
+    256.0,
+    1024.0,
+    4096.0,
+    16384.0,
+    65536.0,
+    262_144.0,
+    1_048_576.0,
 ];
 
 /// Logs to standard error; `RUST_LOG` filters.

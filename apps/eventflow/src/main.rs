@@ -9,7 +9,6 @@ mod error;
 mod input;
 mod live;
 mod output;
-mod place;
 mod service;
 mod sse;
 mod store;

@@ -94,10 +94,10 @@ fn reason(body: ControlBody) -> Result<Option<Arc<str>>, Trouble> {
     if length > REASON_CHARACTERS_MAX {
         return Err(Trouble::from(Refusal::Invalid {
             detail: format!("the reason is too long: {length} characters"),
-            faults: vec![eventflow_ports::inbound::Fault {
-                pointer: "/reason".to_owned(),
-                detail: format!("may have at most {REASON_CHARACTERS_MAX} characters"),
-            }],
+            faults: vec![eventflow_ports::inbound::Fault::at(
+                "/reason",
+                format!("may have at most {REASON_CHARACTERS_MAX} characters"),
+            )],
         }));
     }
     Ok(body.reason)

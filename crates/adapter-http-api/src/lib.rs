@@ -1,6 +1,6 @@
 //! The HTTP API of INTERFACES section 2: REST, server-sent events and the `OpenAPI` document, over any inbound ports.
 //!
-//! **Nothing here decides anything about a workflow.** A handler parses (`body`, `query`, `header`), calls one port and
+//! **Nothing here decides anything about a workflow.** A handler parses (`body`, `query`, `header`; a document goes in as the text it is), calls one port and
 //! shapes the answer (`shape`); every way to decline is a [`Refusal`](eventflow_ports::inbound::Refusal) and leaves as
 //! `application/problem+json` (`trouble`). Nothing is logged for a request: agents make tens of thousands a second.
 //!
@@ -15,8 +15,8 @@
 //! ```
 
 mod body;
-mod controls;
 mod connection;
+mod controls;
 mod document;
 mod executions;
 mod header;
@@ -32,7 +32,6 @@ mod tasks;
 mod trouble;
 mod workflows;
 
-pub use document::{DOCUMENT_BYTES_MAX, DocumentError, Format, parse as parse_document};
 pub use serve::{CONNECTIONS_MAX, DRAIN_MAX, router, serve};
 pub use shape::view as execution_view;
 pub use state::{Api, STREAMS_MAX, WAITING_MAX};

@@ -65,7 +65,9 @@ impl From<Refusal> for Trouble {
     fn from(refusal: Refusal) -> Self {
         let detail = refusal.to_string();
         match refusal {
-            Refusal::Malformed(_) => Self::malformed(detail),
+            Refusal::Malformed { faults, .. } => {
+                Self::malformed(detail).with(faults.into_iter().map(Fault::from))
+            }
             Refusal::NotFound(_) => Self::not_found(detail),
             Refusal::Contradiction(_) => Self::new(StatusCode::CONFLICT, detail),
             Refusal::TooLarge { .. } => Self::new(StatusCode::PAYLOAD_TOO_LARGE, detail),

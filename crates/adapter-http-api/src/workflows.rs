@@ -5,7 +5,7 @@ use axum::{
     http::{HeaderValue, StatusCode, header},
     response::Response,
 };
-use eventflow_ports::inbound::Refusal;
+use eventflow_ports::inbound::Format;
 use eventflow_wire::v1::{
     Fault,
     workflows::{Validation, Workflow, WorkflowDocument, WorkflowList},
@@ -13,7 +13,7 @@ use eventflow_wire::v1::{
 
 use crate::{
     body::{Raw, Segments, answer, unsupported},
-    document::{self, DOCUMENT_BYTES_MAX, DocumentError, Format},
+    document::format_of,
     query::Pairs,
     shape,
     state::Shared,
@@ -34,10 +34,9 @@ use crate::{
     ),
 )]
 pub(crate) async fn register(State(shared): State<Shared>, raw: Raw) -> Result<Response, Trouble> {
-    let document = document::parse(&raw.bytes, format(&raw)?)?;
     let registered = shared
         .workflows()
-        .register(shared.tenant(), document)
+        .register(shared.tenant(), &raw.bytes, format(&raw)?)
         .await?;
     let workflow = shape::workflow(registered.definition);
     let location = format!(
@@ -66,13 +65,8 @@ pub(crate) async fn register(State(shared): State<Shared>, raw: Raw) -> Result<R
     responses((status = 200, description = "Whether it is valid, and its faults.", body = Validation)),
 )]
 pub(crate) async fn validate(State(shared): State<Shared>, raw: Raw) -> Result<Response, Trouble> {
-    let errors = match document::parse(&raw.bytes, format(&raw)?) {
-        Ok(document) => {
-            let faults = shared.workflows().validate(&document);
-            faults.into_iter().map(Fault::from).collect()
-        }
-        Err(error) => vec![Fault::at("", error.to_string())],
-    };
+    let faults = shared.workflows().validate(&raw.bytes, format(&raw)?);
+    let errors: Vec<Fault> = faults.into_iter().map(Fault::from).collect();
     let validation = Validation {
         valid: errors.is_empty(),
         errors,
@@ -83,21 +77,8 @@ pub(crate) async fn validate(State(shared): State<Shared>, raw: Raw) -> Result<R
 fn format(raw: &Raw) -> Result<Format, Trouble> {
     raw.media
         .as_deref()
-        .and_then(Format::of_media)
+        .and_then(format_of)
         .ok_or_else(|| unsupported("application/json` or `application/yaml"))
-}
-
-impl From<DocumentError> for Trouble {
-    fn from(error: DocumentError) -> Self {
-        match error {
-            DocumentError::TooLarge => Self::from(Refusal::TooLarge {
-                what: "a document",
-                limit: DOCUMENT_BYTES_MAX,
-            }),
-            DocumentError::Malformed { .. } => Self::malformed(error.to_string()),
-            DocumentError::Unsound(detail) => Self::invalid([Fault::at("", detail)]),
-        }
-    }
 }
 
 /// List workflows.

@@ -121,4 +121,32 @@ pub struct Fault {
     pub pointer: String,
     /// What is wrong and what to do.
     pub detail: String,
+    /// Where that is in the document's text, where there is one.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub place: Option<Place>,
+}
+
+impl Fault {
+    /// A fault of what has no text, or one whose place is not known yet.
+    pub fn at(pointer: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self {
+            pointer: pointer.into(),
+            detail: detail.into(),
+            place: None,
+        }
+    }
+}
+
+/// Where in a text, from 1, as editors count: a column is a character.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    /// From 1.
+    pub line: usize,
+    /// From 1.
+    pub column: usize,
+}
+
+impl Place {
+    /// Where a text begins; it stands for the text as a whole.
+    pub const START: Self = Self { line: 1, column: 1 };
 }

@@ -36,10 +36,7 @@ impl Faults {
             self.left_off += 1;
             return;
         }
-        let fault = Fault {
-            pointer: site.pointer() + pointer,
-            detail: detail.into(),
-        };
+        let fault = Fault::at(site.pointer() + pointer, detail);
         // What has a name is compiled at each place that names it.
         if self.list.contains(&fault) {
             return;
@@ -62,10 +59,7 @@ impl Faults {
     pub(crate) fn into_list(mut self) -> Vec<Fault> {
         if self.left_off > 0 {
             let detail = format!("and {} more faults, which are not named", self.left_off);
-            self.list.push(Fault {
-                pointer: String::new(),
-                detail,
-            });
+            self.list.push(Fault::at("", detail));
         }
         self.list
     }

@@ -3,10 +3,16 @@
 
 use std::{cell::Cell, fmt};
 
+use eventflow_domain::error::Place;
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 
-use crate::{DOCUMENT_BYTES_MAX, DOCUMENT_DEPTH_MAX, fault::quoted, text::TextFault};
+use crate::{
+    DOCUMENT_BYTES_MAX, DOCUMENT_DEPTH_MAX,
+    fault::quoted,
+    place,
+    text::{TextFault, TextFaultKind},
+};
 
 /// The largest integer that every reader of JSON keeps exactly (RFC 8785 section 3.2.2.3 writes numbers as doubles).
 const INTEGER_MAX: u64 = (1 << 53) - 1;
@@ -15,8 +21,9 @@ const INTEGER_MAX: u64 = (1 << 53) - 1;
 pub(crate) fn read(text: &str) -> Result<Value, TextFault> {
     crate::text::check_size(text)?;
     check_depth(text)?;
+    let allowance = Allowance::default();
     let mut deserializer = serde_json::Deserializer::from_str(text);
-    Strict::new(&Cell::new(DOCUMENT_BYTES_MAX))
+    Strict::new(&allowance)
         .deserialize(&mut deserializer)
         .and_then(|value| deserializer.end().map(|()| value))
         .map_err(|error| {
@@ -25,8 +32,11 @@ pub(crate) fn read(text: &str) -> Result<Value, TextFault> {
             let place = format!(" at line {line} column {column}");
             let detail = message.strip_suffix(&place).unwrap_or(&message).to_owned();
             TextFault {
-                line,
-                column,
+                kind: allowance.kind(),
+                place: Place {
+                    line: line.max(1),
+                    column: column.max(1),
+                },
                 detail,
             }
         })
@@ -45,7 +55,11 @@ fn check_depth(text: &str) -> Result<(), TextFault> {
             _ => {}
         }
         if depth > DOCUMENT_DEPTH_MAX {
-            return Err(TextFault::at(text, at, too_deep()));
+            return Err(TextFault {
+                kind: TextFaultKind::Unsound,
+                place: place::of_byte(text.as_bytes(), at),
+                detail: too_deep(),
+            });
         }
     }
     Ok(())
@@ -56,38 +70,83 @@ pub(crate) fn too_deep() -> String {
     format!("arrays and objects are nested more than {DOCUMENT_DEPTH_MAX} deep")
 }
 
+/// What a reader may still read, and whether it came to more.
+pub(crate) struct Allowance {
+    /// Bytes: an alias of YAML repeats what it stands for, so the text's size bounds nothing.
+    bytes: Cell<usize>,
+    is_exceeded: Cell<bool>,
+}
+
+impl Default for Allowance {
+    fn default() -> Self {
+        Self {
+            bytes: Cell::new(DOCUMENT_BYTES_MAX),
+            is_exceeded: Cell::new(false),
+        }
+    }
+}
+
+impl Allowance {
+    /// An error of going beyond a bound: a deserializer's error keeps nothing but words.
+    fn exceeded<E: Error>(&self, detail: String) -> E {
+        self.is_exceeded.set(true);
+        E::custom(detail)
+    }
+
+    /// What kind of fault ended the reading.
+    pub(crate) fn kind(&self) -> TextFaultKind {
+        if self.is_exceeded.get() {
+            TextFaultKind::Unsound
+        } else {
+            TextFaultKind::Malformed
+        }
+    }
+}
+
 /// Reads one value of any self-describing format.
 pub(crate) struct Strict<'a> {
-    /// Bytes that may still be read: an alias of YAML repeats what it stands for, so the text's size bounds nothing.
-    bytes: &'a Cell<usize>,
+    allowance: &'a Allowance,
     /// Arrays and objects around it.
     depth: usize,
 }
 
 impl<'a> Strict<'a> {
-    /// A reader that takes at most about as many bytes of values.
-    pub(crate) fn new(bytes: &'a Cell<usize>) -> Self {
-        Self { bytes, depth: 0 }
+    /// A reader of what is allowed.
+    pub(crate) fn new(allowance: &'a Allowance) -> Self {
+        Self {
+            allowance,
+            depth: 0,
+        }
     }
 
     fn spend<E: Error>(&self, bytes: usize) -> Result<(), E> {
-        let left = self.bytes.get().checked_sub(bytes).ok_or_else(|| {
-            E::custom(format!(
+        let left = self.allowance.bytes.get().checked_sub(bytes);
+        let left = left.ok_or_else(|| {
+            self.allowance.exceeded(format!(
                 "holds more than {DOCUMENT_BYTES_MAX} bytes once its aliases are replaced"
             ))
         })?;
-        self.bytes.set(left);
+        self.allowance.bytes.set(left);
         Ok(())
     }
 
     fn within<E: Error>(&self) -> Result<Strict<'a>, E> {
         if self.depth >= DOCUMENT_DEPTH_MAX {
-            return Err(E::custom(too_deep()));
+            return Err(self.allowance.exceeded(too_deep()));
         }
         Ok(Strict {
-            bytes: self.bytes,
+            allowance: self.allowance,
             depth: self.depth + 1,
         })
+    }
+
+    fn exact<E: Error>(&self, magnitude: u64, value: impl fmt::Display) -> Result<(), E> {
+        if magnitude > INTEGER_MAX {
+            return Err(self.allowance.exceeded(format!(
+                "the integer {value} is beyond what JSON keeps exactly ({INTEGER_MAX}): write it as a string"
+            )));
+        }
+        Ok(())
     }
 }
 
@@ -113,13 +172,13 @@ impl<'de> Visitor<'de> for Strict<'_> {
 
     fn visit_i64<E: Error>(self, value: i64) -> Result<Value, E> {
         self.spend(1)?;
-        exact(value.unsigned_abs(), value)?;
+        self.exact(value.unsigned_abs(), value)?;
         Ok(Value::from(value))
     }
 
     fn visit_u64<E: Error>(self, value: u64) -> Result<Value, E> {
         self.spend(1)?;
-        exact(value, value)?;
+        self.exact(value, value)?;
         Ok(Value::from(value))
     }
 
@@ -175,15 +234,6 @@ impl<'de> Visitor<'de> for Strict<'_> {
     }
 }
 
-fn exact<E: Error>(magnitude: u64, value: impl fmt::Display) -> Result<(), E> {
-    if magnitude > INTEGER_MAX {
-        return Err(E::custom(format!(
-            "the integer {value} is beyond what JSON keeps exactly ({INTEGER_MAX}): write it as a string"
-        )));
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -196,7 +246,8 @@ mod tests {
     fn sixty_four_levels_are_read_and_one_more_is_not() {
         assert!(read(&nested(DOCUMENT_DEPTH_MAX)).is_ok());
         let fault = read(&nested(DOCUMENT_DEPTH_MAX + 1)).unwrap_err();
-        assert_eq!((fault.line, fault.column), (1, DOCUMENT_DEPTH_MAX + 1));
+        let column = DOCUMENT_DEPTH_MAX + 1;
+        assert_eq!(fault.place, Place { line: 1, column });
     }
 
     #[test]
@@ -213,7 +264,7 @@ mod tests {
     #[test]
     fn a_key_stands_once() {
         let fault = read("{\"a\": 1,\n \"a\": 2}").unwrap_err();
-        assert_eq!(fault.line, 2);
+        assert_eq!(fault.place.line, 2);
         assert!(fault.detail.contains("`a` stands twice"), "{fault}");
     }
 

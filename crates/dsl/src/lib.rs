@@ -14,7 +14,7 @@
 //! ```
 //!
 //! **Nothing of a document is silently ignored**: what is not executed yet, what is misspelt and what contradicts
-//! itself is a [`Fault`], and [`compile`] names all of them at once. `ows` reads the standard's language, `dag` the
+//! itself is a [`Fault`], and [`compile`] names all of them at once, [`locate`] says at which line and column. `ows` reads the standard's language, `dag` the
 //! graphs; what a property of either must look like is asked of a `Site`.
 
 mod agent;
@@ -26,6 +26,7 @@ mod http;
 mod identity;
 mod json;
 mod ows;
+mod place;
 mod property;
 mod retry;
 mod site;
@@ -36,7 +37,8 @@ mod variables;
 use eventflow_domain::{Digest, Json, error::Fault, plan::Plan};
 use serde_json::Value;
 
-pub use text::{TextFault, parse, parse_json, parse_yaml};
+pub use place::locate;
+pub use text::{TextFault, TextFaultKind, is_json, parse, parse_json, parse_yaml, utf8};
 
 /// A document's size as JSON or YAML text, bytes (DESIGN section 10).
 pub const DOCUMENT_BYTES_MAX: usize = 1024 * 1024;
@@ -45,15 +47,11 @@ pub const DOCUMENT_DEPTH_MAX: usize = 64;
 /// Expressions in a document: one takes about 0.3 ms to compile, and a document must not hold a node for long.
 pub const EXPRESSIONS_MAX: usize = 5_000;
 
-/// Compiles a document, OWS or DAG, to a plan, or says everything that is wrong with it.
+/// Compiles a document, OWS or DAG, to a plan, or says everything that is wrong with it, at JSON Pointers only: a
+/// document does not know its text any more.
 pub fn compile(document: &Json) -> Result<Plan, Vec<Fault>> {
-    let at_root = |detail: String| {
-        vec![Fault {
-            pointer: String::new(),
-            detail,
-        }]
-    };
-    let value = json::read(document.as_str()).map_err(|fault| at_root(fault.to_string()))?;
+    let at_root = |detail: String| vec![Fault::at("", detail)];
+    let value = json::read(document.as_str()).map_err(|fault| at_root(fault.detail))?;
     let expressions = template::count(&value);
     if expressions > EXPRESSIONS_MAX {
         return Err(at_root(format!(

@@ -2,8 +2,10 @@
 
 use std::{fmt::Write as _, time::Instant};
 
+use eventflow_domain::error::{Fault, Place};
 use eventflow_dsl::{
-    DOCUMENT_BYTES_MAX, DOCUMENT_DEPTH_MAX, digest, parse, parse_json, parse_yaml,
+    DOCUMENT_BYTES_MAX, DOCUMENT_DEPTH_MAX, TextFaultKind, compile, digest, is_json, locate, parse,
+    parse_json, parse_yaml, utf8,
 };
 
 fn yaml(text: &str) -> String {
@@ -82,7 +84,7 @@ fn what_is_not_strict_is_refused_with_its_place() {
         ("a: 9007199254740993\n", 1, "string"),
     ] {
         let fault = parse_yaml(text).expect_err(text);
-        assert_eq!(fault.line, line, "{text}: {fault}");
+        assert_eq!(fault.place.line, line, "{text}: {fault}");
         assert!(
             fault.detail.to_lowercase().contains(says),
             "{text}: {fault}"
@@ -99,6 +101,171 @@ fn what_is_not_strict_is_refused_with_its_place() {
         "{",
     ] {
         parse(text).expect_err(text);
+    }
+}
+
+#[test]
+fn every_fault_has_its_kind_and_its_place_in_both_spellings() {
+    use TextFaultKind::{Malformed, TooLarge, Unsound};
+    let deep = "[".repeat(400_000) + &"]".repeat(400_000);
+    let large = " ".repeat(DOCUMENT_BYTES_MAX + 1);
+    let read = |json| if json { parse_json } else { parse_yaml };
+    for (json, text, kind, line, column, says) in [
+        (true, "{\n \"a\": ]\n}", Malformed, 2, 7, "expected value"),
+        (
+            true,
+            "{\"a\": 1,\n \"a\": 2}",
+            Malformed,
+            2,
+            4,
+            "`a` stands twice",
+        ),
+        (true, "{\"a\":\n 1e400}", Malformed, 2, 6, "number"),
+        (true, "{} {}", Malformed, 1, 4, "trailing"),
+        (true, "", Malformed, 1, 1, "EOF"),
+        (true, "\u{feff}{\n]", Malformed, 2, 1, "key"),
+        (true, "[\n9007199254740993]", Unsound, 2, 16, "string"),
+        (true, &*deep, Unsound, 1, 65, "more than 64 deep"),
+        (true, &*large, TooLarge, 1, 1, "1048576 bytes"),
+        (false, "a:\n  b: [1, 2\n  c: }\n", Malformed, 3, 4, ""),
+        (false, "a: 1\n b: 2\n", Malformed, 2, 3, ""),
+        (false, "a: 1\na: 2\n", Malformed, 2, 1, "`a` stands twice"),
+        (
+            false,
+            "\u{feff}a: 1\r\na: 2\r\n",
+            Malformed,
+            2,
+            1,
+            "`a` stands twice",
+        ),
+        (false, "a: 1\n---\nb: 2\n", Malformed, 2, 1, "one document"),
+        (false, "x: 1\na: .inf\n", Malformed, 2, 4, "inf"),
+        (false, "a: *nowhere\n", Malformed, 1, 4, "anchor"),
+        (
+            false,
+            "b: 1\na: 9007199254740993\n",
+            Unsound,
+            2,
+            4,
+            "string",
+        ),
+        (false, &*deep, Unsound, 1, 65, "more than 64 deep"),
+        (
+            false,
+            &*"- ".repeat(500_000),
+            Unsound,
+            1,
+            129,
+            "more than 64 deep",
+        ),
+        (
+            false,
+            &*"? ".repeat(500_000),
+            Unsound,
+            1,
+            129,
+            "more than 64 deep",
+        ),
+        (false, &*large, TooLarge, 1, 1, "1048576 bytes"),
+    ] {
+        let shown: String = text.chars().take(40).collect();
+        let fault = read(json)(text).expect_err(&shown);
+        assert_eq!(fault.kind, kind, "{shown}: {fault}");
+        assert_eq!(fault.place, Place { line, column }, "{shown}: {fault}");
+        assert!(fault.detail.contains(says), "{shown}: {fault}");
+        assert!(!fault.detail.contains(" line "), "its place twice: {fault}");
+    }
+}
+
+#[test]
+fn too_many_aliases_are_unsound_and_called_aliases() {
+    let mut laughs = "a0: &a0 [x,x,x,x,x,x,x,x,x]\n".to_owned();
+    for level in 1..9 {
+        let nine = vec![format!("*a{}", level - 1); 9].join(",");
+        let _ = writeln!(laughs, "a{level}: &a{level} [{nine}]");
+    }
+    let long = format!("a: &a {}\nb: [{}]\n", "x".repeat(500_000), "*a,".repeat(20));
+    let uses = format!("a: &a 1\nb: [{}]\n", "*a,".repeat(1_001));
+    let anchors = (0..1_001).fold(String::new(), |text, key| {
+        text + &format!("k{key}: &a{key} 1\n")
+    });
+    let mut hidden = "a0: &a0 [x]\n".to_owned();
+    for level in 1..DOCUMENT_DEPTH_MAX + 2 {
+        let _ = writeln!(hidden, "a{level}: &a{level} [*a{}]", level - 1);
+    }
+    for (text, says) in [
+        (laughs, "aliases"),
+        (long, "aliases"),
+        (uses, "aliases"),
+        (anchors, "aliases"),
+        (hidden, ""),
+    ] {
+        let fault = parse_yaml(&text).expect_err(says);
+        assert_eq!(fault.kind, TextFaultKind::Unsound, "{fault}");
+        assert!(fault.detail.contains(says), "{fault}");
+    }
+}
+
+#[test]
+fn what_grows_beyond_the_bound_as_json_is_unsound() {
+    let text = (0..100_000).fold(String::new(), |text, key| text + &format!("k{key}:\n"));
+    assert!(text.len() < DOCUMENT_BYTES_MAX);
+    let fault = parse_yaml(&text).unwrap_err();
+    assert_eq!(fault.kind, TextFaultKind::Unsound, "{fault}");
+    assert!(fault.detail.contains("1048576 bytes"), "{fault}");
+}
+
+#[test]
+fn bytes_that_are_no_text_are_named_with_their_place() {
+    assert_eq!(utf8("é".as_bytes()), Ok("é"));
+    let fault = utf8(b"{\"a\":\n \"\xc3\xa9\xe9\"}").unwrap_err();
+    assert_eq!(fault.kind, TextFaultKind::Malformed);
+    assert_eq!(fault.place, Place { line: 2, column: 4 });
+    assert_eq!(fault.detail, "byte 10 is not UTF-8");
+    assert!(utf8(&[0xff, 0xfe, b'a']).is_err());
+}
+
+#[test]
+fn a_text_says_by_its_beginning_what_it_is() {
+    for json in ["{", " \n[", "\u{feff}{"] {
+        assert!(is_json(json), "{json}");
+    }
+    for yaml in ["a: 1", "- 1", "\u{feff}# {", ""] {
+        assert!(!is_json(yaml), "{yaml}");
+    }
+}
+
+#[test]
+fn a_fault_of_a_text_is_a_fault_of_its_document() {
+    let fault = Fault::from(parse("a: 1\na: 2\n").unwrap_err());
+    assert_eq!(fault.pointer, "");
+    assert_eq!(fault.place, Some(Place { line: 2, column: 1 }));
+}
+
+#[test]
+fn faults_of_a_document_are_located_in_its_text() {
+    let header = "document: {dsl: 1.0.3, namespace: default, name: wrong, version: 1.0.0}";
+    let yaml = format!(
+        "{header}\ndo:\n  - a:\n      frobnicate: 1\n  - b:\n      set: {{x: '${{ .a | nonsense }}'}}\n"
+    );
+    let json = serde_json::to_string_pretty(&parse(&yaml).unwrap().to_value()).unwrap();
+    for (text, places) in [
+        (yaml, [(4, 7), (3, 5), (6, 13)]),
+        (json, [(11, 9), (10, 7), (17, 11)]),
+    ] {
+        let faults = compile(&parse(&text).unwrap()).unwrap_err();
+        assert!(faults.iter().all(|fault| fault.place.is_none()));
+        let located = locate(&text, faults.clone());
+        let found: Vec<_> = located
+            .iter()
+            .map(|fault| fault.place.map(|place| (place.line, place.column)))
+            .collect();
+        assert_eq!(found, places.map(Some), "{located:#?}\n{text}");
+        let without: Vec<Fault> = located
+            .into_iter()
+            .map(|fault| Fault::at(fault.pointer, fault.detail))
+            .collect();
+        assert_eq!(without, faults);
     }
 }
 

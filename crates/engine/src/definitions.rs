@@ -7,9 +7,10 @@ use std::{
 
 use async_trait::async_trait;
 use eventflow_domain::{Digest, Json, Tenant, plan::Plan};
+use eventflow_dsl::{TextFault, TextFaultKind};
 use eventflow_ports::{
     Definition, DefinitionStore, Put,
-    inbound::{Fault, Refusal, Registered, WorkflowRef, Workflows},
+    inbound::{Fault, Format, Place, Refusal, Registered, WorkflowRef, Workflows},
 };
 
 use crate::config::PLANS_MAX;
@@ -148,8 +149,13 @@ impl Definitions {
 
 #[async_trait]
 impl Workflows for Definitions {
-    async fn register(&self, tenant: &Tenant, document: Json) -> Result<Registered, Refusal> {
-        let plan = compile(&document)?;
+    async fn register(
+        &self,
+        tenant: &Tenant,
+        text: &[u8],
+        format: Format,
+    ) -> Result<Registered, Refusal> {
+        let (document, plan) = compile_text(text, format)?;
         let definition = Definition {
             workflow: plan.workflow.clone(),
             digest: plan.digest,
@@ -182,8 +188,14 @@ impl Workflows for Definitions {
         })
     }
 
-    fn validate(&self, document: &Json) -> Vec<Fault> {
-        eventflow_dsl::compile(document).err().unwrap_or_default()
+    fn validate(&self, text: &[u8], format: Format) -> Vec<Fault> {
+        match read(text, format) {
+            Ok((text, document)) => match eventflow_dsl::compile(&document) {
+                Ok(_) => Vec::new(),
+                Err(faults) => eventflow_dsl::locate(text, faults),
+            },
+            Err(fault) => vec![fault.into()],
+        }
     }
 
     async fn get<'a>(
@@ -216,14 +228,61 @@ impl Workflows for Definitions {
     }
 }
 
+/// A document from its text and the plan of it, or a refusal with the place of each fault.
+fn compile_text(text: &[u8], format: Format) -> Result<(Json, Plan), Refusal> {
+    let (text, document) = read(text, format).map_err(|fault| unreadable(fault, format))?;
+    match eventflow_dsl::compile(&document) {
+        Ok(plan) => Ok((document, plan)),
+        Err(faults) => Err(invalid(eventflow_dsl::locate(text, faults))),
+    }
+}
+
+fn read(text: &[u8], format: Format) -> Result<(&str, Json), TextFault> {
+    let text = eventflow_dsl::utf8(text)?;
+    let document = match format {
+        Format::Json => eventflow_dsl::parse_json(text),
+        Format::Yaml => eventflow_dsl::parse_yaml(text),
+    };
+    Ok((text, document?))
+}
+
+fn unreadable(fault: TextFault, format: Format) -> Refusal {
+    let TextFault {
+        kind,
+        place: Place { line, column },
+        detail,
+    } = &fault;
+    match kind {
+        TextFaultKind::TooLarge => Refusal::TooLarge {
+            what: "a document",
+            limit: eventflow_dsl::DOCUMENT_BYTES_MAX,
+        },
+        TextFaultKind::Malformed => Refusal::Malformed {
+            detail: format!(
+                "the document is not {format}: {detail} at line {line} column {column}"
+            ),
+            faults: vec![fault.into()],
+        },
+        TextFaultKind::Unsound => Refusal::Invalid {
+            detail: format!("{detail} at line {line} column {column}"),
+            faults: vec![fault.into()],
+        },
+    }
+}
+
+/// A document that came without a text of its own.
 fn compile(document: &Json) -> Result<Plan, Refusal> {
-    eventflow_dsl::compile(document).map_err(|faults| Refusal::Invalid {
+    eventflow_dsl::compile(document).map_err(invalid)
+}
+
+fn invalid(faults: Vec<Fault>) -> Refusal {
+    Refusal::Invalid {
         detail: match faults.len() {
             1 => "the document has a fault".to_owned(),
             count => format!("the document has {count} faults"),
         },
         faults,
-    })
+    }
 }
 
 fn unavailable(error: impl std::fmt::Display) -> Refusal {

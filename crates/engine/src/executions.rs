@@ -162,8 +162,8 @@ impl Inner {
     /// The id of a start, and whether nobody can have used it.
     fn execution_id(&self, request: &StartExecution) -> Result<(ExecutionId, bool), Refusal> {
         match (&request.execution, &request.idempotency_key) {
-            (Some(_), Some(_)) => Err(Refusal::Malformed(
-                "give either an executionId or an Idempotency-Key, not both".to_owned(),
+            (Some(_), Some(_)) => Err(Refusal::malformed(
+                "give either an executionId or an Idempotency-Key, not both",
             )),
             (Some(id), None) => Ok((id.clone(), false)),
             (None, Some(key)) => Ok((

@@ -1,14 +1,15 @@
 //! `eventflow validate FILE…`: every fault of every document, without a service.
 
-use std::path::PathBuf;
+use std::{fmt::Display, path::PathBuf};
 
 use console::style;
+use eventflow_domain::error::Fault;
+use eventflow_wire::v1 as wire;
 use serde::Serialize;
 
 use crate::{
     Common, Outcome, input,
     output::{self, Format},
-    place,
 };
 
 /// `eventflow validate`.
@@ -53,30 +54,41 @@ impl Validate {
     }
 }
 
+impl From<wire::Fault> for Located {
+    /// At the start of its file, where it has no place.
+    fn from(fault: wire::Fault) -> Self {
+        Self {
+            line: fault.line.unwrap_or(1),
+            column: fault.column.unwrap_or(1),
+            pointer: fault.pointer,
+            detail: fault.detail,
+        }
+    }
+}
+
+impl Located {
+    /// One line, as compilers write it.
+    pub(crate) fn print(&self, file: impl Display) -> anyhow::Result<()> {
+        let pointer = match self.pointer.as_str() {
+            "" => "/",
+            pointer => pointer,
+        };
+        output::line(format!(
+            "{file}:{}:{}: {} {}",
+            self.line,
+            self.column,
+            style(pointer).bold(),
+            self.detail
+        ))
+    }
+}
+
 /// Compiles a document's text.
 pub(crate) fn check(file: String, text: &str) -> Checked {
     let compiled = eventflow_dsl::parse(text)
-        .map_err(|fault| {
-            vec![Located {
-                line: fault.line.max(1),
-                column: fault.column.max(1),
-                pointer: String::new(),
-                detail: fault.detail,
-            }]
-        })
+        .map_err(|fault| vec![Fault::from(fault)])
         .and_then(|document| {
-            eventflow_dsl::compile(&document).map_err(|faults| {
-                let located = faults.into_iter().map(|fault| {
-                    let place = place::of(text, &fault.pointer);
-                    Located {
-                        line: place.line,
-                        column: place.column,
-                        pointer: fault.pointer,
-                        detail: fault.detail,
-                    }
-                });
-                located.collect::<Vec<_>>()
-            })
+            eventflow_dsl::compile(&document).map_err(|faults| eventflow_dsl::locate(text, faults))
         });
     match compiled {
         Ok(plan) => Checked {
@@ -85,11 +97,13 @@ pub(crate) fn check(file: String, text: &str) -> Checked {
             workflow: Some(plan.workflow.to_string()),
             errors: Vec::new(),
         },
-        Err(errors) => Checked {
+        Err(faults) => Checked {
             file,
             valid: false,
             workflow: None,
-            errors,
+            errors: (faults.into_iter())
+                .map(|fault| Located::from(wire::Fault::from(fault)))
+                .collect(),
         },
     }
 }
@@ -109,18 +123,7 @@ fn print(checked: &Checked) -> anyhow::Result<()> {
         return output::line(format!("{file}: {} {workflow}", style("valid").green()));
     }
     for error in &checked.errors {
-        let pointer = if error.pointer.is_empty() {
-            "/"
-        } else {
-            &error.pointer
-        };
-        output::line(format!(
-            "{file}:{}:{}: {} {}",
-            error.line,
-            error.column,
-            style(pointer).bold(),
-            error.detail
-        ))?;
+        error.print(file)?;
     }
     let count = checked.errors.len();
     let faults = if count == 1 { "fault" } else { "faults" };

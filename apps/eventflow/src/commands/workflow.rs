@@ -9,10 +9,10 @@ use eventflow_wire::v1::workflows::{self, WorkflowDocument, WorkflowList};
 
 use crate::{
     Common, Outcome,
+    commands::validate::Located,
     error::Refused,
     input::{self, encoded},
     output::{self, Format},
-    place,
     service::Service,
 };
 
@@ -107,26 +107,20 @@ impl Workflow {
 async fn apply(service: &Service, file: &Path, format: Format) -> anyhow::Result<Outcome> {
     let shown = file.display();
     let text = input::text(file)?;
-    let json = text.trim_start().starts_with(['{', '[']);
-    let content = if json {
+    let content = if eventflow_dsl::is_json(&text) {
         "application/json"
     } else {
         "application/yaml"
     };
-    let call = Call::post("/v1/workflows").body(content, text.clone());
+    let call = Call::post("/v1/workflows").body(content, text);
     let answer = service.server.send(call).await?;
     if !answer.is_success() {
         let problem = answer.problem();
         if problem.errors.is_empty() || format == Format::Json {
             return Err(Refused(problem)).with_context(|| format!("{shown} was not registered"));
         }
-        for fault in &problem.errors {
-            let place = place::of(&text, &fault.pointer);
-            let pointer = style(&fault.pointer).bold();
-            output::line(format!(
-                "{shown}:{}:{}: {pointer} {}",
-                place.line, place.column, fault.detail
-            ))?;
+        for fault in problem.errors {
+            Located::from(fault).print(&shown)?;
         }
         return Ok(Outcome::No);
     }

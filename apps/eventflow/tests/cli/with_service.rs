@@ -98,7 +98,14 @@ fn a_workflow_is_applied_listed_and_shown() {
     assert!(said.err.contains("(409)"), "{}", said.err);
     let invalid = file(&GREET.replace("set:", "sett:"));
     let said = service.run(&["workflow", "apply", path(&invalid)]).exits(1);
-    assert!(said.out.contains("/do/0/greet"), "{}", said.out);
+    let place = format!("{}:4:7: /do/0/greet/sett ", path(&invalid));
+    assert!(said.out.starts_with(&place), "{}", said.out);
+    let unreadable = file("document: {dsl: 1.0.3}\ndo: [\n  }\n");
+    let said = service
+        .run(&["workflow", "apply", path(&unreadable)])
+        .exits(1);
+    let place = format!("{}:3:3: / ", path(&unreadable));
+    assert!(said.out.starts_with(&place), "{}", said.out);
 }
 
 #[test]

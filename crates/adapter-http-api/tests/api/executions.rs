@@ -179,7 +179,7 @@ async fn a_body_that_is_too_large_is_413() {
 async fn every_refusal_has_its_status() {
     let second_and_a_bit = Duration::from_millis(1_200);
     for (refusal, status, retry_after) in [
-        (Refusal::Malformed("why".into()), 400, ""),
+        (Refusal::malformed("why"), 400, ""),
         (Refusal::NotFound("why".into()), 404, ""),
         (Refusal::Contradiction("why".into()), 409, ""),
         (

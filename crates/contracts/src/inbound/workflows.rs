@@ -1,7 +1,13 @@
 //! The clauses of `Workflows`.
 
-use eventflow_domain::Json;
-use eventflow_ports::{Definition, inbound::Refusal};
+use eventflow_domain::Json as Document;
+use eventflow_ports::{
+    Definition,
+    inbound::{
+        Format::{self, Json, Yaml},
+        Refusal, Registered,
+    },
+};
 use serde_json::json;
 
 use super::{EngineFixture, invalid, one_task, two_tasks};
@@ -20,39 +26,67 @@ macro_rules! workflows_contract {
                 clause_02_the_same_again_is_fine_and_another_contradicts,
                 clause_03_validate_gives_the_faults_and_stores_nothing,
                 clause_04_reads_see_what_was_registered_by_this_tenant,
+                clause_05_what_cannot_be_read_is_refused_at_its_place,
             ]
         );
     };
 }
 
+/// [`invalid`] as people write it.
+const INVALID_YAML: &str = "\
+document: {dsl: 1.0.3, namespace: default, name: wrong, version: 1.0.0}
+do:
+  - one:
+      call: agent:1.0.0@default
+      with: {}
+  - two:
+      call: agent:1.0.0@default
+      with: {capability: no blanks allowed}
+";
+/// [`one_task`] as people write it.
+const ONE_TASK_YAML: &str = "\
+document: {dsl: 1.0.3, namespace: default, name: order, version: 1.0.0}
+do:
+  - charge:
+      call: agent:1.0.0@default
+      with:
+        capability: charge
+        retry: {limit: {attempt: {count: 1}}, delay: PT1S}
+";
+
 /// Clause 1.
 pub async fn clause_01_an_invalid_document_is_refused_with_all_faults(
     fixture: &impl EngineFixture,
 ) {
-    let refused = fixture
-        .workflows()
-        .register(&tenant("acme"), invalid())
-        .await;
-    let Err(Refusal::Invalid { faults, .. }) = refused else {
-        panic!("an invalid document must be refused as such: {refused:?}");
-    };
-    for at in ["/do/0", "/do/1"] {
-        assert!(
-            faults
-                .iter()
-                .any(|fault| fault.pointer.starts_with(at) && !fault.detail.is_empty()),
-            "a fault at {at} among {faults:?}"
-        );
+    let json = invalid();
+    let mut named = Vec::new();
+    for (text, format) in [(json.as_str(), Json), (INVALID_YAML, Yaml)] {
+        let refused = register_text(fixture, text, format).await;
+        let Err(Refusal::Invalid { faults, .. }) = refused else {
+            panic!("an invalid document must be refused as such: {refused:?}");
+        };
+        for at in ["/do/0", "/do/1"] {
+            assert!(
+                faults
+                    .iter()
+                    .any(|fault| fault.pointer.starts_with(at) && !fault.detail.is_empty()),
+                "a fault at {at} among {faults:?}"
+            );
+        }
+        let without_place = faults
+            .into_iter()
+            .map(|fault| (fault.pointer, fault.detail));
+        named.push(without_place.collect::<Vec<_>>());
     }
-    for no_document in [Json::null(), Json::of(&json!([])), Json::of(&json!({}))] {
-        let refused = fixture
-            .workflows()
-            .register(&tenant("acme"), no_document)
-            .await;
-        assert!(
-            matches!(refused, Err(Refusal::Invalid { .. })),
-            "{refused:?}"
-        );
+    assert_eq!(named[0], named[1], "the same document in JSON and in YAML");
+    for no_document in ["null", "[]", "{}"] {
+        for format in [Json, Yaml] {
+            let refused = register_text(fixture, no_document, format).await;
+            assert!(
+                matches!(refused, Err(Refusal::Invalid { .. })),
+                "{refused:?}"
+            );
+        }
     }
     assert_eq!(list(fixture, "acme", None).await, []);
     let stored = get(fixture, "acme", "wrong", None).await;
@@ -63,8 +97,7 @@ pub async fn clause_01_an_invalid_document_is_refused_with_all_faults(
 pub async fn clause_02_the_same_again_is_fine_and_another_contradicts(
     fixture: &impl EngineFixture,
 ) {
-    let owner = tenant("acme");
-    let first = fixture.workflows().register(&owner, one_task()).await;
+    let first = register(fixture, "acme", &one_task()).await;
     let first = first.expect("registered");
     assert!(first.created);
     assert_eq!(first.definition.workflow.to_string(), "default/order:1.0.0");
@@ -72,18 +105,21 @@ pub async fn clause_02_the_same_again_is_fine_and_another_contradicts(
     let mut changed = one_task().to_value();
     changed["do"][0]["charge"]["with"]["capability"] = json!("refund");
     for _ in 0..2 {
-        // The same document, written in another way.
-        let pretty = serde_json::to_string_pretty(&one_task().to_value()).expect("JSON");
-        for same in [one_task(), Json::parse(&pretty).expect("JSON")] {
-            let again = fixture.workflows().register(&owner, same).await;
+        // The same document, written in other ways.
+        let compact = one_task();
+        let pretty = serde_json::to_string_pretty(&compact.to_value()).expect("JSON");
+        for (same, format) in [
+            (compact.as_str(), Json),
+            (pretty.as_str(), Json),
+            (pretty.as_str(), Yaml),
+            (ONE_TASK_YAML, Yaml),
+        ] {
+            let again = register_text(fixture, same, format).await;
             let again = again.expect("registered");
             assert!(!again.created);
             assert_eq!(again.definition, first.definition);
         }
-        let refused = fixture
-            .workflows()
-            .register(&owner, Json::of(&changed))
-            .await;
+        let refused = register(fixture, "acme", &Document::of(&changed)).await;
         assert!(
             matches!(refused, Err(Refusal::Contradiction(_))),
             "{refused:?}"
@@ -94,10 +130,7 @@ pub async fn clause_02_the_same_again_is_fine_and_another_contradicts(
     }
 
     changed["document"]["version"] = json!("1.0.1");
-    let next = fixture
-        .workflows()
-        .register(&owner, Json::of(&changed))
-        .await;
+    let next = register(fixture, "acme", &Document::of(&changed)).await;
     assert!(next.expect("another version").created);
 }
 
@@ -105,13 +138,19 @@ pub async fn clause_02_the_same_again_is_fine_and_another_contradicts(
 pub async fn clause_03_validate_gives_the_faults_and_stores_nothing(fixture: &impl EngineFixture) {
     let workflows = fixture.workflows();
     for valid in [one_task(), two_tasks(), super::pair()] {
-        assert_eq!(workflows.validate(&valid), []);
+        for format in [Json, Yaml] {
+            assert_eq!(workflows.validate(valid.as_str().as_bytes(), format), []);
+        }
     }
-    let refused = workflows.register(&tenant("acme"), invalid()).await;
-    let Err(Refusal::Invalid { faults, .. }) = refused else {
-        panic!("an invalid document must be refused as such: {refused:?}");
-    };
-    assert_eq!(workflows.validate(&invalid()), faults);
+    assert_eq!(workflows.validate(ONE_TASK_YAML.as_bytes(), Yaml), []);
+    let json = invalid();
+    for (text, format) in [(json.as_str(), Json), (INVALID_YAML, Yaml)] {
+        let refused = register_text(fixture, text, format).await;
+        let Err(Refusal::Invalid { faults, .. }) = refused else {
+            panic!("an invalid document must be refused as such: {refused:?}");
+        };
+        assert_eq!(workflows.validate(text.as_bytes(), format), faults);
+    }
     assert_eq!(list(fixture, "acme", None).await, []);
 }
 
@@ -123,15 +162,12 @@ pub async fn clause_04_reads_see_what_was_registered_by_this_tenant(fixture: &im
     elsewhere["document"]["namespace"] = json!("billing");
     let mut registered = Vec::new();
     for document in [
-        Json::of(&later),
+        Document::of(&later),
         one_task(),
         two_tasks(),
-        Json::of(&elsewhere),
+        Document::of(&elsewhere),
     ] {
-        let one = fixture
-            .workflows()
-            .register(&tenant("acme"), document.clone())
-            .await;
+        let one = register(fixture, "acme", &document).await;
         let definition = one.expect("registered").definition;
         assert_eq!(definition.document, document);
         registered.push(definition);
@@ -162,6 +198,80 @@ pub async fn clause_04_reads_see_what_was_registered_by_this_tenant(fixture: &im
         }
         fixture.restart().await;
     }
+}
+
+/// Clause 5.
+pub async fn clause_05_what_cannot_be_read_is_refused_at_its_place(fixture: &impl EngineFixture) {
+    let workflows = fixture.workflows();
+    let deep = "[".repeat(1_000) + &"]".repeat(1_000);
+    let large = vec![b' '; 2 * 1024 * 1024];
+    for (text, format, place) in [
+        (b"{\n\"a\": }".as_slice(), Json, Some((2, 6))),
+        (b"{\"a\": 1,\n\"a\": 2}", Json, Some((2, 3))),
+        (b"{\"a\":\n\"\xe9\"}", Json, Some((2, 2))),
+        (b"a: 1\n b: 2\n", Yaml, Some((2, 3))),
+        (b"a: 1\na: 2\n", Yaml, Some((2, 1))),
+        (b"a: *nowhere\n", Yaml, Some((1, 4))),
+        (b"a: 1\n---\nb: 2\n", Yaml, Some((2, 1))),
+        (deep.as_bytes(), Json, Some((1, 65))),
+        (deep.as_bytes(), Yaml, Some((1, 65))),
+        (&large, Json, None),
+        (&large, Yaml, None),
+        (invalid().as_str().as_bytes(), Json, None),
+        (INVALID_YAML.as_bytes(), Yaml, Some((5, 7))),
+    ] {
+        let shown = String::from_utf8_lossy(&text[..text.len().min(100)]);
+        let validated = workflows.validate(text, format);
+        assert!(!validated.is_empty(), "{shown}");
+        assert!(validated.iter().all(|fault| fault.place.is_some()));
+        if let Some(place) = place {
+            let first = validated[0].place.map(|place| (place.line, place.column));
+            assert_eq!(first, Some(place), "{shown}: {validated:?}");
+        }
+        let refused = workflows.register(&tenant("acme"), text, format).await;
+        match refused {
+            Err(Refusal::Malformed { faults, .. } | Refusal::Invalid { faults, .. }) => {
+                assert_eq!(faults, validated, "{shown}");
+            }
+            Err(Refusal::TooLarge { .. }) => assert_eq!(text, large),
+            other => panic!("{shown} must be refused: {other:?}"),
+        }
+    }
+    let malformed = register_text(fixture, "{", Json).await;
+    assert!(
+        matches!(malformed, Err(Refusal::Malformed { .. })),
+        "{malformed:?}"
+    );
+    let unsound = register_text(fixture, &deep, Yaml).await;
+    assert!(
+        matches!(unsound, Err(Refusal::Invalid { .. })),
+        "{unsound:?}"
+    );
+    assert_eq!(list(fixture, "acme", None).await, []);
+}
+
+/// Registers a document as JSON.
+pub(super) async fn register(
+    fixture: &impl EngineFixture,
+    owner: &str,
+    document: &Document,
+) -> Result<Registered, Refusal> {
+    let text = document.as_str().as_bytes();
+    fixture
+        .workflows()
+        .register(&tenant(owner), text, Json)
+        .await
+}
+
+async fn register_text(
+    fixture: &impl EngineFixture,
+    text: &str,
+    format: Format,
+) -> Result<Registered, Refusal> {
+    fixture
+        .workflows()
+        .register(&tenant("acme"), text.as_bytes(), format)
+        .await
 }
 
 async fn get(

@@ -12,13 +12,13 @@ pub use executions::{
     EventStream, ExecutionView, Executions, HistoryEvent, HistoryPage, ListPage, Progress,
     StartExecution, Started, StreamFrom, TaskView, WorkflowRef,
 };
-pub use refusal::{Fault, Refusal};
+pub use refusal::{Fault, Place, Refusal};
 pub use system::{PartitionView, System, SystemView};
 pub use tasks::{
     Heartbeat, LeaseRequest, LeasedTask, ResultOutcome, TaskFailure, TaskResult, TaskToken,
     TaskVerdict, Tasks,
 };
-pub use workflows::{Registered, Workflows};
+pub use workflows::{Format, Registered, Workflows};
 
 #[cfg(feature = "mocks")]
 pub use {

@@ -2,14 +2,19 @@
 
 use std::time::Duration;
 
-pub use eventflow_domain::error::Fault;
+pub use eventflow_domain::error::{Fault, Place};
 
 /// A request that was not carried out.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// It cannot be read: HTTP 400.
-    #[error("{0}")]
-    Malformed(String),
+    #[error("{detail}")]
+    Malformed {
+        /// What is wrong.
+        detail: String,
+        /// The places, where it is a text that cannot be read.
+        faults: Vec<Fault>,
+    },
     /// There is no such thing, for this tenant: 404.
     #[error("{0}")]
     NotFound(String),
@@ -29,7 +34,7 @@ pub enum Refusal {
     Invalid {
         /// The summary.
         detail: String,
-        /// Every fault, each at its JSON Pointer.
+        /// Every fault, each at its JSON Pointer, and at its place in the text where there is one.
         faults: Vec<Fault>,
     },
     /// Too much at once, nothing was done: 429.
@@ -51,6 +56,14 @@ pub enum Refusal {
 }
 
 impl Refusal {
+    /// `Malformed`, of something that has no places.
+    pub fn malformed(detail: impl Into<String>) -> Self {
+        Self::Malformed {
+            detail: detail.into(),
+            faults: Vec::new(),
+        }
+    }
+
     /// `Unavailable`, to be tried again in a second.
     pub fn unavailable(detail: impl Into<String>) -> Self {
         Self::Unavailable {

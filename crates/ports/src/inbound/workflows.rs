@@ -1,25 +1,34 @@
 //! Registering and reading definitions.
 
+use std::fmt;
+
 use async_trait::async_trait;
-use eventflow_domain::{Json, Tenant};
+use eventflow_domain::Tenant;
 
 use super::{Fault, Refusal};
 use crate::Definition;
 
-/// Definitions, from outside.
+/// Definitions, from outside: texts go in, whoever reads them is inside.
 ///
 /// 1. `register` MUST refuse an invalid document with `Invalid` and all of its faults, and store nothing.
-/// 2. The same document again MUST be `Registered` with `created: false`; another document under the same version MUST
-///    be refused with `Contradiction`.
+/// 2. The same document again, in whatever format and however it is spelt, MUST be `Registered` with `created: false`;
+///    another document under the same version MUST be refused with `Contradiction`.
 /// 3. `validate` MUST give the faults that `register` would, and store nothing.
 /// 4. `get` and `list` MUST see what was registered, of this tenant only.
+/// 5. A text that cannot be read MUST be refused with `Malformed`, one that goes beyond a bound with `Invalid` or
+///    `TooLarge`; every fault that `register` or `validate` gives MUST have its place in the text.
 #[async_trait]
 #[cfg_attr(feature = "mocks", mockall::automock)]
 pub trait Workflows: Send + Sync {
-    /// Compiles and stores a document.
-    async fn register(&self, tenant: &Tenant, document: Json) -> Result<Registered, Refusal>;
+    /// Reads, compiles and stores a document.
+    async fn register(
+        &self,
+        tenant: &Tenant,
+        text: &[u8],
+        format: Format,
+    ) -> Result<Registered, Refusal>;
     /// Every fault of a document.
-    fn validate(&self, document: &Json) -> Vec<Fault>;
+    fn validate(&self, text: &[u8], format: Format) -> Vec<Fault>;
     /// One definition; the latest version where none is given.
     async fn get<'a>(
         &self,
@@ -34,6 +43,24 @@ pub trait Workflows: Send + Sync {
         tenant: &Tenant,
         namespace: Option<&'a str>,
     ) -> Result<Vec<Definition>, Refusal>;
+}
+
+/// What a document is written in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// RFC 8259.
+    Json,
+    /// YAML 1.2 with strict booleans, one document.
+    Yaml,
+}
+
+impl fmt::Display for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Json => "JSON",
+            Self::Yaml => "YAML",
+        })
+    }
 }
 
 /// A definition that is stored.

@@ -79,14 +79,24 @@ pub struct Fault {
     pub pointer: String,
     /// What is wrong and what to do.
     pub detail: String,
+    /// The line of the text that was sent, from 1, where it is a document's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(example = 7, minimum = 1)]
+    pub line: Option<usize>,
+    /// The column in that line, from 1, in characters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(example = 11, minimum = 1)]
+    pub column: Option<usize>,
 }
 
 impl Fault {
-    /// A fault at a place.
+    /// A fault at a pointer.
     pub fn at(pointer: impl Into<String>, detail: impl Into<String>) -> Self {
         Self {
             pointer: pointer.into(),
             detail: detail.into(),
+            line: None,
+            column: None,
         }
     }
 }
@@ -96,6 +106,8 @@ impl From<error::Fault> for Fault {
         Self {
             pointer: fault.pointer,
             detail: fault.detail,
+            line: fault.place.map(|place| place.line),
+            column: fault.place.map(|place| place.column),
         }
     }
 }
