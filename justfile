@@ -61,6 +61,10 @@ power-loss-again loss:
 model batches="3":
     EVENTFLOW_BATCHES={{batches}} cargo test --release -p eventflow-tests --test model -- --nocapture
 
+# the engine in so many small worlds that go wrong; `--seed 7` tells the whole story of one
+simulate *args:
+    cargo run --release -p eventflow-simulation -- "$@"
+
 # counts what a step costs, in stores with 100,000 finished executions
 cost:
     EVENTFLOW_FINISHED=100000 cargo test --release -p eventflow-engine --test cost -- --nocapture
