@@ -63,7 +63,7 @@ async fn a_stop_that_meets_its_start_on_the_way_is_carried_out_or_refused() {
 
 /// Keeps the sequences of what is published, from this position on.
 fn publisher(from: Position, told: &Arc<Mutex<Vec<u64>>>) -> MockEventPublisher {
-    let (mut publisher, published) = (MockEventPublisher::new(), told.clone());
+    let (mut publisher, told) = (MockEventPublisher::new(), told.clone());
     publisher
         .expect_position()
         .returning(move |_| at_once(Ok(from)));

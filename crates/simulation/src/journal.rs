@@ -136,5 +136,5 @@ mod tests {
         }
     }
 
-    journal_contract!(slow, Slow::default);
+    journal_contract!(slow, || async { Slow::default() });
 }
