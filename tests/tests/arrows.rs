@@ -14,7 +14,10 @@ fn allowed(package: &str) -> Option<&'static [&'static str]> {
         "eventflow-engine" => Some(&["eventflow-domain", "eventflow-dsl", "eventflow-ports"]),
         "eventflow-contracts" => Some(&["eventflow-domain", "eventflow-ports"]),
         "eventflow-agent" => Some(&["eventflow-domain", "eventflow-wire"]),
-        "event-flow-workflow-execution" | "eventflow" | "eventflow-tests" => None,
+        "event-flow-workflow-execution"
+        | "eventflow"
+        | "eventflow-simulation"
+        | "eventflow-tests" => None,
         adapter if adapter.starts_with("eventflow-adapter-") => {
             Some(&["eventflow-domain", "eventflow-ports", "eventflow-wire"])
         }
@@ -47,7 +50,11 @@ const PURE_CRATES: [&str; 4] = [
     "eventflow-checker",
 ];
 /// Never anybody's normal dependency.
-const FOR_TESTS_ONLY: [&str; 2] = ["eventflow-contracts", "eventflow-nats-server"];
+const FOR_TESTS_ONLY: [&str; 3] = [
+    "eventflow-contracts",
+    "eventflow-nats-server",
+    "eventflow-simulation",
+];
 
 fn workspace() -> Metadata {
     MetadataCommand::new()

@@ -219,13 +219,10 @@ pub(crate) fn fold(
 /// be given, or one too many.
 pub(crate) fn cause_differs(account: &Account, fold: &Execution) -> Vec<(Invariant, String)> {
     let mut differences = Vec::new();
-    if fold.next_deadline().is_none() {
+    // What is being stopped ends by itself.
+    if fold.next_deadline().is_none() && !fold.is_stopping {
         let detail = "it is open, and no time is set at which anything will happen to it";
         differences.push((Invariant::I12, detail.to_owned()));
-    }
-    // What is held back is owed again when it is resumed.
-    if account.is_held_back() {
-        return differences;
     }
     let by_state: BTreeSet<(&TaskReference, Attempt)> = fold
         .owed(Sequence(0))

@@ -35,6 +35,8 @@ pub(crate) enum Fact<'a> {
         begun: Begun<'a>,
         /// How long it may take.
         timeout: Option<DurationMs>,
+        /// How long each of its attempts may take, where its tasks are tried again.
+        attempt_timeout: Option<DurationMs>,
         /// Whether its tasks race: one that fails has only lost.
         is_race: bool,
     },
@@ -164,6 +166,7 @@ impl Order {
 
 impl<'a> Fact<'a> {
     /// What this event says.
+    #[expect(clippy::too_many_lines, reason = "one arm per event, each a few lines")]
     pub(crate) fn of(event: &'a Event) -> Self {
         match event {
             Event::ExecutionRequested(requested) => Self::Requested(requested),
@@ -190,6 +193,7 @@ impl<'a> Fact<'a> {
             } => Self::Entered {
                 begun: Begun::new(task, within.as_ref()).reading(input),
                 timeout: *timeout,
+                attempt_timeout: None,
                 is_race: *compete,
             },
             Event::ErrorCaught { task, attempt, .. } => Self::Caught {
@@ -212,10 +216,11 @@ impl<'a> Fact<'a> {
                 within,
                 input,
                 timeout,
-                ..
+                attempt_timeout,
             } => Self::Entered {
                 begun: Begun::new(task, within.as_ref()).reading(input),
                 timeout: *timeout,
+                attempt_timeout: *attempt_timeout,
                 is_race: false,
             },
             Event::TaskScheduled {

@@ -167,8 +167,18 @@ impl Follower {
         }
     }
 
-    /// The public events of the next record.
+    /// The public events of the next record; after an error, of the same one.
     async fn next(&mut self) -> Result<(Position, Vec<LifecycleEvent>), Refusal> {
+        let next = self.pass_next().await;
+        if next.is_err() {
+            // What was read ahead begins after the record that failed, and part of that one is folded.
+            self.read.clear();
+            self.folded.clear();
+        }
+        next
+    }
+
+    async fn pass_next(&mut self) -> Result<(Position, Vec<LifecycleEvent>), Refusal> {
         loop {
             if let Some(tail) = self.read.pop_front() {
                 return self.pass(&tail).await;

@@ -1,4 +1,6 @@
 //! An execution as the view stores it: its state and where its history lies. Disposable, so of one version only.
+//!
+//! Public for whoever reads a view without an engine: `eventflow verify` compares its rows with the journal.
 
 use bytes::Bytes;
 use eventflow_domain::{Position, execution::Execution};
@@ -13,11 +15,13 @@ struct Written<'a> {
     execution: &'a Execution,
 }
 
-/// What [`freeze`] wrote.
-#[derive(Deserialize)]
-pub(crate) struct Thawed {
-    pub(crate) positions: Vec<Position>,
-    pub(crate) execution: Execution,
+/// A row's execution, unpacked.
+#[derive(Debug, Deserialize)]
+pub struct Thawed {
+    /// The records that hold its events, in order.
+    pub positions: Vec<Position>,
+    /// Its state.
+    pub execution: Execution,
 }
 
 /// Packs an execution.
@@ -32,8 +36,8 @@ pub(crate) fn freeze(execution: &Execution, positions: &[Position]) -> Bytes {
     packed.into()
 }
 
-/// Unpacks an execution; an error names what is wrong with the bytes.
-pub(crate) fn thaw(bytes: &[u8]) -> Result<Thawed, String> {
+/// Unpacks the state of a row; an error names what is wrong with the bytes, or that another version wrote them.
+pub fn thaw(bytes: &[u8]) -> Result<Thawed, String> {
     let Some((&VERSION, packed)) = bytes.split_first() else {
         return Err("the view holds an execution of another version".to_owned());
     };

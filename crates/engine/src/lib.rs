@@ -14,7 +14,7 @@ mod error;
 mod executions;
 mod explain;
 mod follow;
-mod frozen;
+pub mod frozen;
 mod history;
 mod lifecycle;
 mod meters;

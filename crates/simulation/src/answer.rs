@@ -47,8 +47,8 @@ pub(crate) enum Answer {
         by: Asked,
         key: Key,
         action: Action,
-        /// How often this engine had been asked to resume it.
-        round: u32,
+        /// How often this engine had been asked to resume it; none while it was being asked.
+        round: Option<u32>,
         answer: Result<ExecutionView, Refusal>,
     },
     Viewed {

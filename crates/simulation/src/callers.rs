@@ -195,15 +195,12 @@ impl Run {
         let Some(line) = self.line() else { return };
         let key = self.planned[start].key.clone();
         self.say(format_args!("{action:?} {}/{}", key.0, key.1));
-        if action == Action::Resume
-            && let Some(life) = self.lives.of(line.by.life)
-        {
-            life.held.remove(&key);
-            *life.resumes.entry(key.clone()).or_default() += 1;
-        }
-        let life = self.lives.of(line.by.life);
-        let round = life.and_then(|life| life.resumes.get(&key).copied());
-        let round = round.unwrap_or_default();
+        let round = self.lives.of(line.by.life).and_then(|asked| {
+            if action == Action::Resume {
+                asked.resume(&key);
+            }
+            asked.round(&key)
+        });
         let (engine, (tenant, id)) = (line.engine.clone(), key.clone());
         let asking = async move { engine.control(&tenant, &id, action, None).await };
         self.ask(line, "control", asking, move |by, answer| {
@@ -222,10 +219,15 @@ impl Run {
         by: Asked,
         key: &Key,
         action: Action,
-        round: u32,
+        round: Option<u32>,
         answer: Result<ExecutionView, Refusal>,
     ) {
         let name = format!("{}/{}", key.0, key.1);
+        if action == Action::Resume
+            && let Some(life) = self.lives.of(by.life)
+        {
+            life.resumed(key);
+        }
         match answer {
             Ok(view) => {
                 self.say(format_args!(
@@ -240,7 +242,8 @@ impl Run {
                 });
                 if action != Action::Resume
                     && let Some(life) = self.lives.of(by.life)
-                    && life.resumes.get(key).copied().unwrap_or_default() == round
+                    && round.is_some()
+                    && life.round(key) == round
                 {
                     life.held.insert(key.clone(), view.sequence);
                 }

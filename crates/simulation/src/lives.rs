@@ -26,8 +26,8 @@ pub(crate) struct Life {
     pub(crate) faults: Faults,
     /// What it has acknowledged to hold back, and at which event.
     pub(crate) held: BTreeMap<Key, Sequence>,
-    /// How often it was asked to resume each.
-    pub(crate) resumes: BTreeMap<Key, u32>,
+    /// How often it was asked to resume each, and how often it has answered.
+    resumes: BTreeMap<Key, (u32, u32)>,
     /// Closed when it is: then nobody waits for an answer any more.
     pub(crate) gone: Arc<Semaphore>,
     unready_since: Option<u32>,
@@ -35,6 +35,23 @@ pub(crate) struct Life {
 }
 
 impl Life {
+    /// It is asked to resume an execution: from here on it may hold nothing back any more.
+    pub(crate) fn resume(&mut self, key: &Key) {
+        self.held.remove(key);
+        self.resumes.entry(key.clone()).or_default().0 += 1;
+    }
+
+    /// It has answered that.
+    pub(crate) fn resumed(&mut self, key: &Key) {
+        self.resumes.entry(key.clone()).or_default().1 += 1;
+    }
+
+    /// How often it was asked that; none while an answer is still to come.
+    pub(crate) fn round(&self, key: &Key) -> Option<u32> {
+        let (asked, answered) = self.resumes.get(key).copied().unwrap_or_default();
+        (asked == answered).then_some(asked)
+    }
+
     fn end(&self) {
         self.engine.abort();
         self.gone.close();
@@ -46,6 +63,8 @@ pub(crate) struct Birth {
     pub(crate) number: u32,
     pub(crate) node: usize,
     pub(crate) faults: Faults,
+    /// Whether it began when nothing went wrong any more.
+    is_calm: bool,
     task: AbortHandle,
 }
 
@@ -115,11 +134,10 @@ impl Run {
 
     /// Whether every partition is led.
     pub(crate) fn is_ready(&self) -> bool {
-        let ready = |leader: &Life| Node::new(leader.engine.clone(), String::new).readiness();
-        self.lives
-            .leader
-            .as_ref()
-            .is_some_and(|leader| ready(leader).is_ok())
+        self.lives.leader.as_ref().is_some_and(|leader| {
+            let node = Node::new(leader.engine.clone(), String::new);
+            !leader.faults.tripped() && node.readiness().is_ok()
+        })
     }
 
     /// What a supervisor does with a process that says for long that it is not ready.
@@ -195,6 +213,7 @@ impl Run {
             number,
             node,
             faults,
+            is_calm: self.is_calm,
             task: task.abort_handle(),
         });
         self.tally.lives += 1;
@@ -237,7 +256,7 @@ impl Run {
                         | StartError::Hole { .. }
                         | StartError::JournalBehindView { .. }
                 );
-                if is_damage || (self.is_calm && !matches!(error, StartError::NotLed { .. })) {
+                if is_damage || (birth.is_calm && !matches!(error, StartError::NotLed { .. })) {
                     self.evidence
                         .find(format!("life {number} cannot lead: {error}"));
                     self.is_hopeless |= is_damage;

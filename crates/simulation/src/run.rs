@@ -26,7 +26,7 @@ use crate::{
 };
 
 /// Turns in which things go wrong.
-const TURNS: std::ops::RangeInclusive<u64> = 30..=80;
+const TURNS: std::ops::RangeInclusive<u64> = 25..=60;
 /// Turns of calm that no world needs.
 const CALM_TURNS_MAX: u32 = 4_000;
 /// Nothing waits for so long but an execution's own time-out: all waits, delays, leases and jumps of a world together.
@@ -40,7 +40,7 @@ const STRIDE_MAX: DurationMs = DurationMs::from_secs(120);
 /// The longest that time is moved on at once while nothing but time is waited for.
 const CALM_STRIDE_MAX: DurationMs = DurationMs::from_secs(30);
 /// An answer that does not come within so long does not come; of tokio's paused time.
-const ANSWER_WITHIN: Duration = Duration::from_secs(60);
+const ANSWER_WITHIN: Duration = Duration::from_mins(1);
 
 /// A request that was not answered yet.
 pub(crate) struct Request {
@@ -152,8 +152,9 @@ impl Run {
         }
         let start = self.draw.place(self.planned.len());
         let agent = self.draw.place(self.agents.len());
+        let is_known = self.evidence.started.contains(&self.planned[start].key);
         match self.draw.place(20) {
-            0..=3 => self.start(start),
+            0..=3 if !is_known || self.draw.happens(250) => self.start(start),
             4 => self.look(start),
             5 if self.draw.happens(400) => self.list(start % tenants().len()),
             5..=11 => self.lease(agent),
@@ -255,8 +256,9 @@ impl Run {
         for turn in 0..CALM_TURNS_MAX {
             self.trace.next_turn();
             self.keep_alive();
-            self.ask_for_all(turn, idle < 2 || turn % 16 == 0);
-            self.settle(if turn % 4 == 0 { 120 } else { 2 }).await;
+            self.ask_for_all(turn, idle < 2 || turn.is_multiple_of(16));
+            self.settle(if turn.is_multiple_of(4) { 120 } else { 2 })
+                .await;
             if self.is_over() || self.is_hopeless {
                 return;
             }
@@ -287,7 +289,7 @@ impl Run {
     fn ask_for_all(&mut self, turn: u32, for_work: bool) {
         for start in 0..self.planned.len() {
             let key = &self.planned[start].key;
-            if turn % 8 == 0 && !self.evidence.started.contains(key) {
+            if turn.is_multiple_of(8) && !self.evidence.started.contains(key) {
                 self.start(start);
             }
             if turn % 8 == 4 && self.is_paused(start) {

@@ -44,7 +44,7 @@ impl Control {
                 Format::Json => output::json(&summary)?,
                 Format::Text => {
                     let status = words::status(summary.status);
-                    output::line(&format!("{}  {status}", summary.execution_id))?;
+                    output::line(format!("{}  {status}", summary.execution_id))?;
                 }
             }
         }

@@ -6,12 +6,10 @@ use anyhow::Context;
 use console::style;
 use eventflow_adapter_sqlite::{OpenError, StoreReader, StoredRow, ViewReader};
 use eventflow_checker::{Checker, Evidence, PartitionReport, Report, Row, Settings, Store, View};
-use eventflow_domain::{
-    Digest, ExecutionId, PartitionId, Position, Tenant, execution::Execution, plan::Plan,
-};
+use eventflow_domain::{Digest, ExecutionId, PartitionId, Position, Tenant, plan::Plan};
+use eventflow_engine::frozen;
 use eventflow_ports::ReadLimit;
 use eventflow_wire::v1::Span;
-use serde::Deserialize;
 
 use crate::{
     Common, Outcome, input,
@@ -21,8 +19,6 @@ use crate::{
 
 /// Plans kept compiled; beyond it all are compiled again when they are asked for.
 const PLANS_MAX: usize = 4_096;
-/// What precedes a packed state; a view of another version is rebuilt by the service.
-const STATE_VERSION: u8 = 1;
 
 /// `eventflow verify`.
 #[derive(Debug, clap::Args)]
@@ -230,25 +226,11 @@ impl Store for Watched<'_> {
 
 fn row(stored: StoredRow) -> Row {
     Row {
-        state: thaw(&stored.state),
+        state: frozen::thaw(&stored.state).map(|thawed| thawed.execution),
         tenant: stored.tenant,
         execution: stored.execution,
         status: stored.status,
     }
-}
-
-/// The folded execution in a row, as the engine packs it.
-fn thaw(state: &[u8]) -> Result<Execution, String> {
-    #[derive(Deserialize)]
-    struct Packed {
-        execution: Execution,
-    }
-    let Some((&STATE_VERSION, packed)) = state.split_first() else {
-        return Err("another version wrote it".to_owned());
-    };
-    let json = lz4_flex::decompress_size_prepended(packed).map_err(|error| error.to_string())?;
-    let packed: Packed = serde_json::from_slice(&json).map_err(|error| error.to_string())?;
-    Ok(packed.execution)
 }
 
 fn describe(report: &Report) -> anyhow::Result<()> {

@@ -3,6 +3,7 @@
 //! Its own small state machine over [`Fact`]s. It knows no value and evaluates nothing; where the flow depends on an
 //! expression it takes the event's word for the choice and checks that the choice was there to be made.
 
+mod held;
 mod moves;
 mod order;
 mod task;
@@ -18,7 +19,7 @@ use eventflow_domain::{
     plan::Plan,
 };
 
-use self::task::{Container, Outcome, Stage, Task};
+use self::task::{Container, Flow, Outcome, Stage, Task};
 use crate::{
     Invariant,
     fact::{Begun, Fact, Order},
@@ -47,12 +48,11 @@ pub(crate) struct Account {
     timeout: DurationMs,
     is_started: bool,
     held_back: Option<Order>,
-    pub(crate) is_suspended: bool,
+    is_suspended: bool,
     resumed_at: Timestamp,
     tasks: BTreeMap<TaskReference, Task>,
     root: Container,
     activations: u32,
-    open: usize,
     /// How late the latest timer of its last event was.
     pub(crate) late: Option<(DurationMs, String)>,
     /// An event was missing: what follows cannot be judged.
@@ -75,7 +75,6 @@ impl Account {
             tasks: BTreeMap::new(),
             root: Container::default(),
             activations: 0,
-            open: 0,
             late: None,
             is_blurred: false,
         }
@@ -96,7 +95,6 @@ impl Account {
             tasks: BTreeMap::new(),
             root: Container::default(),
             activations: 0,
-            open: 0,
             late: None,
             is_blurred: true,
         }
@@ -112,36 +110,42 @@ impl Account {
         }
     }
 
-    /// Whether somebody or time will move it on; its own time-out is no life.
+    /// Whether somebody or time will move it on; its own time-out is no life. A pause may last; until it has come to rest,
+    /// somebody must be at it.
     pub(crate) fn is_alive(&self) -> bool {
-        self.tasks.values().any(|task| task.stage.is_alive())
+        let mut stages = self.tasks.values().map(|task| task.stage);
+        match self.held_back {
+            Some(Order::Stop) => false,
+            Some(_) => self.is_suspended || stages.any(|stage| stage == Stage::Taken),
+            None => stages.any(Stage::is_alive),
+        }
     }
 
-    /// Whether it was told to begin nothing new.
-    pub(crate) fn is_held_back(&self) -> bool {
-        self.held_back.is_some()
-    }
-
-    /// Attempts that wait for somebody or are with somebody.
+    /// Attempts that are with somebody, or that somebody may take.
     pub(crate) fn owed(&self) -> impl Iterator<Item = (&TaskReference, Attempt)> {
+        let is_owed = |stage| match stage {
+            Stage::Ready => self.held_back.is_none(),
+            stage => stage == Stage::Taken,
+        };
         self.tasks
             .iter()
-            .filter(|(_, task)| matches!(task.stage, Stage::Ready | Stage::Taken))
+            .filter(move |(_, task)| is_owed(task.stage))
             .map(|(reference, task)| (reference, task.attempt))
     }
 
-    /// The earliest time at which something was due by itself, with what.
-    pub(crate) fn first_due(&self) -> Option<(Timestamp, &TaskReference)> {
-        let due = |(reference, task): (_, &Task)| {
-            let own = match task.stage {
-                Stage::Retrying { due } => Some(due),
-                Stage::Waiting { until } => Some(until),
-                _ => None,
-            };
-            let deadline = task.deadline.filter(|_| task.stage.is_open());
-            Some((own.into_iter().chain(deadline).min()?, reference))
-        };
-        self.tasks.iter().filter_map(due).min()
+    /// For how long the earliest timer is overdue that could have acted, and whose it is.
+    pub(crate) fn overdue(&self, now: Moment) -> Option<(DurationMs, &TaskReference)> {
+        if self.held_back.is_some() {
+            return None;
+        }
+        let due = |(reference, task): (_, &Task)| Some((task.due()?, reference));
+        let (due, task) = self.tasks.iter().filter_map(due).min()?;
+        Some((now.at.since(self.could_act(due, now)), task))
+    }
+
+    /// The first moment at which a timer could act: somebody reigned, and it was not paused.
+    fn could_act(&self, due: Timestamp, now: Moment) -> Timestamp {
+        due.max(now.reign_since).max(self.resumed_at)
     }
 
     /// Takes the next event in and says what is wrong with it.
@@ -153,6 +157,7 @@ impl Account {
         if self.is_blurred {
             return faults;
         }
+        faults.extend(self.held_back_from(fact));
         match *fact {
             // A second one is I8, which the checker sees before this.
             Fact::Requested(_) => {}
@@ -163,12 +168,15 @@ impl Account {
             Fact::Entered {
                 begun,
                 timeout,
+                attempt_timeout,
                 is_race,
             } => {
-                let container = Container::of(is_race);
-                self.enter(begun, container, timeout, when.at, &mut faults);
+                let flow = if is_race { Flow::Race } else { Flow::Together };
+                let container = Container::of(flow);
+                let timeouts = (timeout, attempt_timeout);
+                self.enter(begun, container, timeouts, when.at, &mut faults);
             }
-            Fact::Caught { task, attempt } => self.catch(task, attempt, &mut faults),
+            Fact::Caught { task, attempt } => self.catch(task, attempt, when, &mut faults),
             Fact::WaitStarted {
                 begun,
                 duration,
@@ -188,12 +196,12 @@ impl Account {
             Fact::Skipped { begun } => self.skip(begun, &mut faults),
             Fact::Taken { task, attempt } => self.taken(task, attempt, &mut faults),
             Fact::RetryScheduled { task, attempt, due } => {
-                self.retry(task, attempt, due, &mut faults);
+                self.retry(task, attempt, due, when, &mut faults);
             }
             Fact::TimerFired { task, attempt } => self.fire(task, attempt, when, &mut faults),
             Fact::Completed { begun, .. } => self.complete(begun, when, &mut faults),
             Fact::Faulted { begun, result } => {
-                self.fault(begun, result.is_some(), when.at, &mut faults);
+                self.fault(begun, result.is_some(), when, &mut faults);
             }
             Fact::TimedOut { task, attempt } => self.time_out(task, attempt, when, &mut faults),
             Fact::Cancelled { task } => self.cancel(task, when.at, &mut faults),
@@ -205,12 +213,6 @@ impl Account {
     fn begin(&mut self, begun: Begun<'_>, stage: Stage, faults: &mut Faults) -> &mut Task {
         let reference = begun.task;
         let is_skipped = stage == Stage::Ended(Outcome::Skipped);
-        if let Some(order) = self.held_back {
-            faults.push((
-                Invariant::I5,
-                format!("{reference} begins after a {}", order.as_str()),
-            ));
-        }
         if !self.is_started {
             faults.push((
                 Invariant::I2,
@@ -250,7 +252,6 @@ impl Account {
             container.last = Some(reference.clone());
             container.open += usize::from(is_open && !was_open);
         }
-        self.open += usize::from(is_open && !was_open);
         let task = Task {
             within: begun.within.cloned(),
             attempt,
@@ -259,6 +260,8 @@ impl Account {
             retries: 0,
             timeout: None,
             deadline: None,
+            attempt_timeout: None,
+            attempt_due: None,
             container: None,
             case: None,
             ends_execution: false,
@@ -278,35 +281,37 @@ impl Account {
         at: Timestamp,
         faults: &mut Faults,
     ) {
-        let Some(task) = self.tasks.get_mut(reference) else {
-            return;
-        };
-        if !task.stage.is_open() {
+        if self.stage(reference).is_none_or(|stage| !stage.is_open()) {
             return;
         }
-        let inside = task
-            .container
-            .as_ref()
-            .map_or(0, |container| container.open);
-        if inside > 0 && outcome != Outcome::Cancelled {
+        if outcome != Outcome::Cancelled && self.is_busy_inside(reference) {
             faults.push((
                 Invariant::I2,
                 format!("{reference} ends while tasks in it are under way"),
             ));
         }
+        let Some(task) = self.tasks.get_mut(reference) else {
+            return;
+        };
         task.stage = Stage::Ended(outcome);
         task.deadline = None;
+        task.attempt_due = None;
         let (is_performed, within) = (task.is_performed, task.within.clone());
-        self.open -= 1;
         let Some(container) = self.container_mut(within.as_ref()) else {
             return;
         };
         container.open = container.open.saturating_sub(1);
-        container.is_closing |= match outcome {
-            Outcome::Faulted => !container.is_race,
-            Outcome::Cancelled => true,
-            Outcome::Completed | Outcome::Skipped => false,
-        };
+        match outcome {
+            Outcome::Completed if container.is_race() => {
+                container.winner.get_or_insert_with(|| reference.clone());
+            }
+            Outcome::Completed | Outcome::Skipped => {}
+            Outcome::Faulted => {
+                container.has_failed = true;
+                container.is_closing |= !container.is_race();
+            }
+            Outcome::Cancelled => container.is_closing = true,
+        }
         let next = is_performed
             .then(|| container.give_place(reference))
             .flatten();
@@ -357,7 +362,7 @@ impl Account {
             let early = due.since(when.at).0;
             faults.push((Invariant::I7, format!("{what} comes {early} ms early")));
         }
-        let could = due.max(when.reign_since).max(self.resumed_at);
+        let could = self.could_act(due, when);
         self.late = Some((when.at.since(could), what.to_owned()));
     }
 
@@ -374,6 +379,22 @@ impl Account {
                 }
             }
         }
+    }
+
+    /// The containers that a task stands in, from the innermost.
+    fn around<'a>(
+        &'a self,
+        reference: &'a TaskReference,
+    ) -> impl Iterator<Item = &'a TaskReference> {
+        let within = |task| self.tasks.get(task).and_then(|task| task.within.as_ref());
+        std::iter::successors(within(reference), move |task| within(*task))
+    }
+
+    /// Whether a task in it is under way, at any depth.
+    fn is_busy_inside(&self, container: &TaskReference) -> bool {
+        let holds = self.stage(container) == Some(Stage::Inside);
+        let mut open = self.tasks.iter().filter(|(_, task)| task.stage.is_open());
+        holds && open.any(|(task, _)| self.around(task).any(|around| around == container))
     }
 
     fn stage(&self, reference: &TaskReference) -> Option<Stage> {

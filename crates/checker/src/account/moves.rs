@@ -7,7 +7,7 @@ use eventflow_domain::{
 
 use super::{
     Account, Faults, Moment, order,
-    task::{Container, Outcome, Stage},
+    task::{Container, Flow, Outcome, Stage},
 };
 use crate::{
     Invariant,
@@ -49,7 +49,7 @@ impl Account {
             }
         }
         if status == Status::Faulted && !timed_out && self.is_started {
-            faults.extend(self.blameless(None));
+            self.check_blame(None, when, faults);
         }
         if status == Status::Cancelled && self.held_back != Some(Order::Stop) {
             faults.push((
@@ -59,63 +59,19 @@ impl Account {
         }
     }
 
-    pub(super) fn order(&mut self, order: Order, at: Timestamp, faults: &mut Faults) {
-        match (self.held_back, order) {
-            (None, Order::Resume) => {
-                faults.push((
-                    Invariant::I10,
-                    "it resumes without having been paused".into(),
-                ));
-            }
-            (Some(Order::Stop), _) => {
-                faults.push((
-                    Invariant::I3,
-                    format!("a {} after its stop", order.as_str()),
-                ));
-            }
-            (_, Order::Resume) => {
-                self.held_back = None;
-                self.is_suspended = false;
-                self.resumed_at = at;
-            }
-            (_, order) => {
-                self.held_back = Some(order);
-                self.is_suspended = false;
-            }
-        }
-    }
-
-    pub(super) fn suspend(&mut self, faults: &mut Faults) {
-        if self.held_back != Some(Order::Pause) {
-            faults.push((
-                Invariant::I10,
-                "it suspends, and nobody asked for it".into(),
-            ));
-        }
-        if let Some((task, _)) = self
-            .tasks
-            .iter()
-            .find(|(_, task)| task.stage == Stage::Taken)
-        {
-            faults.push((
-                Invariant::I5,
-                format!("it suspends while {task} is with somebody"),
-            ));
-        }
-        self.is_suspended = true;
-    }
-
     pub(super) fn enter(
         &mut self,
         begun: Begun<'_>,
         container: Container,
-        timeout: Option<DurationMs>,
+        (timeout, attempt_timeout): (Option<DurationMs>, Option<DurationMs>),
         at: Timestamp,
         faults: &mut Faults,
     ) {
         let task = self.begin(begun, Stage::Inside, faults);
         task.container = Some(container);
         task.deadline = timeout.map(|timeout| at.after(timeout));
+        task.attempt_timeout = attempt_timeout;
+        task.try_tasks(at);
         self.forget_below(begun.task);
     }
 
@@ -157,13 +113,6 @@ impl Account {
         attempt: Attempt,
         faults: &mut Faults,
     ) {
-        if let Some(order) = self.held_back {
-            let detail = format!(
-                "attempt {attempt} of {reference} begins after a {}",
-                order.as_str()
-            );
-            faults.push((Invariant::I5, detail));
-        }
         let Some(task) = self.tasks.get_mut(reference) else {
             faults.push((
                 Invariant::I2,
@@ -194,8 +143,10 @@ impl Account {
         reference: &TaskReference,
         attempt: Attempt,
         due: Timestamp,
+        when: Moment,
         faults: &mut Faults,
     ) {
+        self.check_failed(reference, "is to be tried again", when, faults);
         let Some(task) = self.tasks.get_mut(reference) else {
             faults.push((
                 Invariant::I2,
@@ -205,17 +156,9 @@ impl Account {
         };
         faults.extend(task.is_at(reference, attempt));
         faults.extend(task.has_outcome(reference));
-        if task
-            .container
-            .as_ref()
-            .is_some_and(|container| container.open > 0)
-        {
-            let detail =
-                format!("{reference} is to be tried again while tasks in it are under way");
-            faults.push((Invariant::I2, detail));
-        }
         task.retries += 1;
         task.stage = Stage::Retrying { due };
+        task.attempt_due = None;
         let retries = task.retries;
         let node = self.plan.as_ref().and_then(|plan| {
             let id = plan.find(&reference.pointer)?;
@@ -255,8 +198,9 @@ impl Account {
         }
         task.attempt = attempt;
         if let Some(container) = &mut task.container {
-            container.again(false);
+            container.again(Flow::Together);
             task.stage = Stage::Inside;
+            task.try_tasks(when.at);
             self.forget_below(reference);
         } else {
             task.stage = Stage::Ready;
@@ -267,10 +211,12 @@ impl Account {
         &mut self,
         reference: &TaskReference,
         attempt: Attempt,
+        when: Moment,
         faults: &mut Faults,
     ) {
+        self.check_failed(reference, "catches", when, faults);
         let task = self.tasks.get_mut(reference);
-        let Some((task, container)) = task.and_then(|task| {
+        let Some((task, mut container)) = task.and_then(|task| {
             let container = task.container.take()?;
             Some((task, container))
         }) else {
@@ -281,21 +227,43 @@ impl Account {
             return;
         };
         faults.extend(task.is_at(reference, attempt));
-        let mut container = container;
-        if !container.is_closing || container.is_handling {
-            faults.push((
-                Invariant::I2,
-                format!("{reference} catches, but nothing in it failed"),
-            ));
-        }
-        if container.open > 0 {
-            let detail = format!("{reference} catches while tasks in it are under way");
-            faults.push((Invariant::I2, detail));
-        }
-        container.again(true);
+        container.again(Flow::Handler);
         task.container = Some(container);
         task.stage = Stage::Inside;
+        task.attempt_due = None;
         self.forget_below(reference);
+    }
+
+    /// A `try` acts because a task in it failed, or because one of its attempts has taken too long.
+    fn check_failed(
+        &mut self,
+        reference: &TaskReference,
+        does: &str,
+        when: Moment,
+        faults: &mut Faults,
+    ) {
+        let task = self.tasks.get(reference);
+        let Some((task, container)) = task.and_then(|task| Some((task, task.container.as_ref()?)))
+        else {
+            return;
+        };
+        if self.is_busy_inside(reference) {
+            let detail = format!("{reference} {does} while tasks in it are under way");
+            faults.push((Invariant::I2, detail));
+        }
+        if container.has_failed && !container.is_handling() {
+            return;
+        }
+        match task.attempt_due {
+            Some(due) => {
+                let what = format!("the time-out of an attempt of {reference}");
+                self.due(&what, due, when, faults);
+            }
+            None => faults.push((
+                Invariant::I2,
+                format!("{reference} {does}, but nothing in it failed"),
+            )),
+        }
     }
 
     pub(super) fn complete(&mut self, begun: Begun<'_>, when: Moment, faults: &mut Faults) {
@@ -319,7 +287,9 @@ impl Account {
             Some(Stage::Inside) => {
                 if let Some(plan) = self.plan.clone() {
                     let unfinished = self.unfinished(&plan, Some(reference));
-                    faults.extend(unfinished.map(|detail| (Invariant::I2, detail)));
+                    let unwon = self.outrun(begun);
+                    let wrong = unfinished.into_iter().chain(unwon);
+                    faults.extend(wrong.map(|detail| (Invariant::I2, detail)));
                     let passes_on = self.passes_the_end_on(&plan, reference);
                     if let Some(task) = self.tasks.get_mut(reference) {
                         task.ends_execution = passes_on;
@@ -345,7 +315,7 @@ impl Account {
         &mut self,
         begun: Begun<'_>,
         has_result: bool,
-        at: Timestamp,
+        when: Moment,
         faults: &mut Faults,
     ) {
         let reference = begun.task;
@@ -362,7 +332,7 @@ impl Account {
             }
         }
         if self.stage(reference) == Some(Stage::Inside) {
-            faults.extend(self.blameless(Some(reference)));
+            self.check_blame(Some(reference), when, faults);
         }
         if let Some(task) = self.tasks.get_mut(reference) {
             faults.extend(
@@ -373,20 +343,30 @@ impl Account {
             faults.extend(task.has_outcome(reference));
             faults.extend(task.stands_in(begun));
         }
-        self.close(reference, Outcome::Faulted, at, faults);
+        self.close(reference, Outcome::Faulted, when.at, faults);
     }
 
-    /// A container fails because a task in it failed, or at its end, where its output could not be made.
-    fn blameless(&self, task: Option<&TaskReference>) -> Option<(Invariant, String)> {
-        let container = self.container(task)?;
-        let is_early = self.unfinished(self.plan.as_ref()?, task).is_some();
-        (!container.is_closing && is_early).then(|| {
-            let name = task.map_or_else(|| "the execution".to_owned(), ToString::to_string);
-            (
-                Invariant::I2,
-                format!("{name} fails, but nothing in it failed"),
-            )
-        })
+    /// A container fails because a task in it failed (of a race, all that could have won), because its attempt has taken
+    /// too long, or at its end, where its output could not be made.
+    fn check_blame(&mut self, task: Option<&TaskReference>, when: Moment, faults: &mut Faults) {
+        let (Some(plan), Some(container)) = (self.plan.clone(), self.container(task)) else {
+            return;
+        };
+        let has_failed = container.has_failed
+            && (!container.is_race() || self.open_branch(&plan, task).is_none());
+        if has_failed || self.unfinished(&plan, task).is_none() {
+            return;
+        }
+        let attempt = task.and_then(|task| Some((task, self.tasks.get(task)?.attempt_due?)));
+        if let Some((task, due)) = attempt {
+            let what = format!("the time-out of an attempt of {task}");
+            return self.due(&what, due, when, faults);
+        }
+        let name = task.map_or_else(|| "the execution".to_owned(), ToString::to_string);
+        faults.push((
+            Invariant::I2,
+            format!("{name} fails, but nothing in it failed"),
+        ));
     }
 
     pub(super) fn time_out(
@@ -423,6 +403,37 @@ impl Account {
             ));
             return;
         }
+        if !self.has_no_use(reference, at) {
+            let detail = format!("{reference} is given up, but nothing else has ended");
+            faults.push((Invariant::I2, detail));
+        }
         self.close(reference, Outcome::Cancelled, at, faults);
+    }
+
+    /// Whether a task is no longer wanted: it is stopped, or something that it stands in is over.
+    fn has_no_use(&self, reference: &TaskReference, at: Timestamp) -> bool {
+        self.held_back == Some(Order::Stop)
+            || at >= self.requested_at.after(self.timeout)
+            || self.root.has_failed
+            || self
+                .around(reference)
+                .any(|around| self.is_over(around, at))
+    }
+
+    /// Whether what is under way in a container counts for nothing any more.
+    fn is_over(&self, reference: &TaskReference, at: Timestamp) -> bool {
+        let Some(task) = self.tasks.get(reference) else {
+            return false;
+        };
+        let is_decided = |container: &Container| {
+            container.winner.is_some() || container.has_failed && !container.is_race()
+        };
+        task.stage == Stage::Ended(Outcome::Cancelled)
+            || task.container.as_ref().is_some_and(is_decided)
+            || task.due().is_some_and(|due| due <= at)
+            || self
+                .plan
+                .as_ref()
+                .is_none_or(|plan| self.passes_the_end_on(plan, reference))
     }
 }

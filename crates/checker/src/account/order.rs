@@ -3,6 +3,7 @@
 
 use eventflow_domain::{
     TaskReference,
+    execution::Content,
     plan::{Graph, Join, Kind, Node, NodeId, Plan, Then},
 };
 
@@ -10,6 +11,7 @@ use super::{
     Account,
     task::{Container, Outcome, Stage, Task},
 };
+use crate::fact::Begun;
 
 /// How the tasks of a container follow each other.
 enum Tasks<'p> {
@@ -27,7 +29,7 @@ enum Tasks<'p> {
 fn tasks_of<'p>(kind: &'p Kind, container: &Container) -> Tasks<'p> {
     match kind {
         Kind::Sequence(tasks) => Tasks::InARow(tasks),
-        Kind::Try(tried) if container.is_handling => Tasks::InARow(&tried.catch.tasks),
+        Kind::Try(tried) if container.is_handling() => Tasks::InARow(&tried.catch.tasks),
         Kind::Try(tried) => Tasks::InARow(&tried.tasks),
         Kind::Graph(graph) => Tasks::ByNeeds(graph),
         Kind::Fork(fork) => Tasks::Together(&fork.branches),
@@ -201,10 +203,51 @@ impl Account {
         })
     }
 
-    /// Whether a branch of a fork has ended the execution.
-    fn branch_ends_it(&self, plan: &Plan, branches: &[NodeId], iteration: &[u32]) -> bool {
+    /// Whether a branch of a fork has ended the execution; of a race, whether its winner has.
+    fn branch_ends_it(
+        &self,
+        plan: &Plan,
+        container: &Container,
+        branches: &[NodeId],
+        iteration: &[u32],
+    ) -> bool {
+        let counts = |node: &Node| {
+            let winner = container.winner.as_ref();
+            winner.is_none_or(|winner| winner.pointer == node.pointer)
+        };
         self.branches(plan, branches, iteration)
+            .filter(|(node, _)| counts(node))
             .any(|(node, task)| task.and_then(|task| directive(node, task)) == Some(Then::End))
+    }
+
+    /// The first branch of a fork that has not ended.
+    pub(crate) fn open_branch<'a>(
+        &'a self,
+        plan: &'a Plan,
+        fork: Option<&'a TaskReference>,
+    ) -> Option<&'a Node> {
+        let Kind::Fork(of) = &container_node(plan, fork)?.kind else {
+            return None;
+        };
+        let is_over = |task: &Task| matches!(task.stage, Stage::Ended(_));
+        self.branches(plan, &of.branches, &fork?.iteration)
+            .find(|(_, task)| !task.is_some_and(is_over))
+            .map(|(node, _)| node)
+    }
+
+    /// Why a race may not end with the output of this branch: another had won it.
+    pub(crate) fn outrun(&self, race: Begun<'_>) -> Option<String> {
+        let winner = self.container(Some(race.task))?.winner.as_ref()?;
+        let Some(Content::OutputOf(branch)) = race.reads else {
+            return None;
+        };
+        let is_branch = self.tasks.get(branch)?.within.as_ref() == Some(race.task);
+        (is_branch && branch != winner).then(|| {
+            format!(
+                "{} ends with the output of {branch}, although {winner} had won",
+                race.task
+            )
+        })
     }
 
     /// Why a container may not end well now; the outermost where there is no task.
@@ -242,20 +285,27 @@ impl Account {
             }
             Tasks::Together(branches) => {
                 let iteration = task.map_or(&[][..], |task| &task.iteration);
-                let is_over = |task: Option<&Task>| {
-                    task.is_some_and(|task| matches!(task.stage, Stage::Ended(_)))
-                };
-                if container.is_race || self.branch_ends_it(plan, branches, iteration) {
+                let left = self.open_branch(plan, task);
+                if container.winner.is_some()
+                    || self.branch_ends_it(plan, container, branches, iteration)
+                {
                     return None;
                 }
-                let (left, _) = self
-                    .branches(plan, branches, iteration)
-                    .find(|(_, task)| !is_over(*task))?;
-                Some(format!(
-                    "{} completes before its branch {} has ended",
-                    name(),
-                    left.name
-                ))
+                match left {
+                    _ if container.has_failed && !container.is_race() => Some(format!(
+                        "{} completes, although a task in it failed",
+                        name()
+                    )),
+                    Some(left) => Some(format!(
+                        "{} completes before its branch {} has ended",
+                        name(),
+                        left.name
+                    )),
+                    None if container.has_failed => {
+                        Some(format!("{} completes, although nobody has won it", name()))
+                    }
+                    None => None,
+                }
             }
             Tasks::None => Some(format!(
                 "{} completes like a container, but is none",
@@ -272,7 +322,9 @@ impl Account {
         };
         match tasks_of(&node.kind, container) {
             Tasks::InARow(row) => self.next_of(plan, container, row) == Next::End,
-            Tasks::Together(branches) => self.branch_ends_it(plan, branches, &task.iteration),
+            Tasks::Together(branches) => {
+                self.branch_ends_it(plan, container, branches, &task.iteration)
+            }
             Tasks::ByNeeds(_) | Tasks::None => false,
         }
     }

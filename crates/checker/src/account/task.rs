@@ -17,6 +17,10 @@ pub(crate) struct Task {
     pub(crate) retries: u32,
     pub(crate) timeout: Option<DurationMs>,
     pub(crate) deadline: Option<Timestamp>,
+    /// Of a `try`: how long each of its attempts may take.
+    pub(crate) attempt_timeout: Option<DurationMs>,
+    /// Of a `try`: when its attempt that is under way has taken too long.
+    pub(crate) attempt_due: Option<Timestamp>,
     pub(crate) container: Option<Container>,
     /// The case that a switch chose.
     pub(crate) case: Option<String>,
@@ -24,6 +28,24 @@ pub(crate) struct Task {
     pub(crate) ends_execution: bool,
     /// Whether it has ever had an input, and an output.
     pub(crate) had_output: bool,
+}
+
+impl Task {
+    /// Its own tasks begin, from the first.
+    pub(crate) fn try_tasks(&mut self, at: Timestamp) {
+        self.attempt_due = self.attempt_timeout.map(|timeout| at.after(timeout));
+    }
+
+    /// The earliest time at which something of it is due by itself.
+    pub(crate) fn due(&self) -> Option<Timestamp> {
+        let own = match self.stage {
+            Stage::Retrying { due } => Some(due),
+            Stage::Waiting { until } => Some(until),
+            _ => self.attempt_due,
+        };
+        let deadline = self.deadline.filter(|_| self.stage.is_open());
+        own.into_iter().chain(deadline).min()
+    }
 }
 
 /// Where a task stands.
@@ -72,6 +94,18 @@ impl Stage {
     }
 }
 
+/// How the tasks of a container belong together.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Flow {
+    /// A failure of one is a failure of all.
+    #[default]
+    Together,
+    /// One that fails has only lost.
+    Race,
+    /// They handle an error that was caught.
+    Handler,
+}
+
 /// The tasks of a task, or of the execution.
 #[derive(Debug, Default)]
 pub(crate) struct Container {
@@ -81,10 +115,11 @@ pub(crate) struct Container {
     pub(crate) open: usize,
     /// Whether one failed or was given up: then nothing more begins.
     pub(crate) is_closing: bool,
-    /// Whether an error was caught: its handler's tasks run.
-    pub(crate) is_handling: bool,
-    /// Whether its tasks race: one that fails has only lost.
-    pub(crate) is_race: bool,
+    /// Whether one failed.
+    pub(crate) has_failed: bool,
+    /// Of a race: the one that completed first.
+    pub(crate) winner: Option<TaskReference>,
+    pub(crate) flow: Flow,
     pub(crate) max_parallel: Option<u32>,
     running: u32,
     held: VecDeque<TaskReference>,
@@ -92,11 +127,21 @@ pub(crate) struct Container {
 
 impl Container {
     /// An empty one.
-    pub(crate) fn of(is_race: bool) -> Self {
+    pub(crate) fn of(flow: Flow) -> Self {
         Self {
-            is_race,
+            flow,
             ..Self::default()
         }
+    }
+
+    /// Whether one that fails has only lost.
+    pub(crate) fn is_race(&self) -> bool {
+        self.flow == Flow::Race
+    }
+
+    /// Whether an error was caught.
+    pub(crate) fn is_handling(&self) -> bool {
+        self.flow == Flow::Handler
     }
 
     /// Takes a place for a performed task; false where it has to wait for one.
@@ -127,10 +172,9 @@ impl Container {
     }
 
     /// Empty again, for another round of its tasks.
-    pub(crate) fn again(&mut self, is_handling: bool) {
+    pub(crate) fn again(&mut self, flow: Flow) {
         *self = Self {
-            is_handling,
-            is_race: self.is_race,
+            flow,
             max_parallel: self.max_parallel,
             ..Self::default()
         };

@@ -230,6 +230,7 @@ fn entered(container: &TaskReference) -> Fact<'_> {
     Fact::Entered {
         begun: Begun::new(container, None),
         timeout: None,
+        attempt_timeout: None,
         is_race: false,
     }
 }
@@ -242,6 +243,7 @@ fn goes_on_beside_a_failure(is_race: bool) -> Books {
     let entered = Fact::Entered {
         begun: Begun::new(&fork, None),
         timeout: None,
+        attempt_timeout: None,
         is_race,
     };
     let scheduled = |task| Fact::Scheduled {

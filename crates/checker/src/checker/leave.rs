@@ -1,9 +1,7 @@
 //! The end of a partition: what is still open must be able to go on.
 
-use eventflow_domain::Timestamp;
-
 use super::{Checker, Open, Reading, Store};
-use crate::{Invariant, compare, violation::Place};
+use crate::{Invariant, account::Moment, compare, violation::Place};
 
 impl<S: Store> Checker<S> {
     /// The end of a partition: what is still open must be able to go on.
@@ -50,11 +48,14 @@ impl<S: Store> Checker<S> {
         for (invariant, detail) in compare::cause_differs(&open.account, fold) {
             self.find(invariant, detail);
         }
-        let now = reading.links.time;
-        self.check_overdue(reading, open, now);
-        let idle = now.since(open.account.changed_at);
-        let waits = open.account.is_alive() || open.account.is_suspended;
-        if !waits && idle > self.settings.stuck_after {
+        let links = &reading.links;
+        let now = Moment {
+            at: links.time,
+            reign_since: links.reign_since,
+        };
+        self.check_overdue(open, now);
+        let idle = now.at.since(open.account.changed_at.max(now.reign_since));
+        if !open.account.is_alive() && idle > self.settings.stuck_after {
             let detail = format!(
                 "nothing of it is under way, and nothing happened to it while its partition went on for {} ms",
                 idle.0
@@ -64,13 +65,12 @@ impl<S: Store> Checker<S> {
     }
 
     /// A timer that has not acted, although somebody was there who could have.
-    fn check_overdue(&mut self, reading: &Reading, open: &Open, now: Timestamp) {
-        let due = open.account.first_due();
-        let (Some((due, task)), Some(max)) = (due, self.settings.late_max) else {
+    fn check_overdue(&mut self, open: &Open, now: Moment) {
+        let overdue = open.account.overdue(now);
+        let (Some((overdue, task)), Some(max)) = (overdue, self.settings.late_max) else {
             return;
         };
-        let overdue = now.since(due.max(reading.links.reign_since));
-        if overdue > max && !open.account.is_held_back() {
+        if overdue > max {
             let detail = format!("a timer of {task} is overdue for {} ms", overdue.0);
             self.find(Invariant::I7, detail);
         }

@@ -164,7 +164,12 @@ fn pause(execution: &Execution, control: &Control) -> Result<Vec<Event>, Rejecti
 fn resume(execution: &Execution, control: &Control) -> Result<Vec<Event>, Rejection> {
     match execution.status {
         Status::Suspending | Status::Suspended => {
-            Ok(vec![Event::ExecutionResumed(control.clone())])
+            // The step in which it came to rest may have had no room left to say so.
+            let suspended = execution
+                .has_drained()
+                .then_some(Event::ExecutionSuspended {});
+            let resumed = Event::ExecutionResumed(control.clone());
+            Ok(suspended.into_iter().chain([resumed]).collect())
         }
         Status::Completed | Status::Faulted | Status::Cancelled => {
             Err(Rejection::Ended(execution.status))

@@ -215,6 +215,8 @@ impl Execution {
                 error,
             } => {
                 if let Some(state) = self.tasks.get_mut(task) {
+                    // It may have been waiting for its retry: what its last attempt brought is known all the same.
+                    state.earlier = state.remembered();
                     state.fail(*attempt, error);
                 }
                 self.end_task(task, TaskStatus::Faulted, at);

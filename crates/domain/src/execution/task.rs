@@ -282,11 +282,11 @@ impl Task {
                 .result
                 .or_else(|| self.output.as_ref().map(digest_of_output)),
             TaskStatus::Faulted => self.result.or_else(failure),
-            TaskStatus::Waiting => failure(),
+            // Given up, perhaps while it waited for its retry.
+            TaskStatus::Waiting | TaskStatus::Cancelled => failure(),
             TaskStatus::Pending
             | TaskStatus::Running
             | TaskStatus::Suspended
-            | TaskStatus::Cancelled
             | TaskStatus::Skipped => None,
         }
     }

@@ -15,6 +15,7 @@ mod golden;
 mod graph;
 mod laws;
 mod record;
+mod repeats;
 mod scenarios;
 mod sequence;
 mod situations;
