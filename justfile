@@ -68,6 +68,7 @@ large-store finished="100000":
 # keeps the service busy for so many minutes, kills it each minute, and looks at what it uses
 soak minutes="60" rate="200":
     EVENTFLOW_SOAK_MINUTES={{minutes}} EVENTFLOW_SOAK_RATE={{rate}} cargo test --release -p eventflow-tests --test soak -- --nocapture
+
 # the engine in so many small worlds that go wrong; `--seed 7` tells the whole story of one
 simulate *args:
     cargo run --release -p eventflow-simulation -- "$@"

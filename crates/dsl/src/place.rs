@@ -105,21 +105,18 @@ impl Wanted {
         for event in Parser::new_from_str_with_options(text, options) {
             // The text was read before. Where this parser is stricter, what comes later is shown at what was found.
             let Ok((event, span)) = event else { break };
+            if let (Event::Scalar(key, ..), Some(inside @ &mut Inside::Key { object })) =
+                (&event, around.last_mut())
+            {
+                // A key stands for its value: an editor goes to where the name is.
+                let step = self.next(object, key);
+                self.note(step, &span);
+                *inside = Inside::Value { object, step };
+                continue;
+            }
             let here = self.value(around.last());
             match &event {
-                Event::Scalar(key, ..) => {
-                    let key_of = match around.last() {
-                        Some(Inside::Object { step, value: None }) => Some(self.next(*step, key)),
-                        _ => None,
-                    };
-                    // A key stands for its value: an editor goes to where the name is.
-                    self.note(key_of.unwrap_or(here), &span);
-                    match (key_of, around.last_mut()) {
-                        (Some(named), Some(Inside::Object { value, .. })) => *value = Some(named),
-                        _ => after(&mut around),
-                    }
-                }
-                Event::Alias(..) => {
+                Event::Scalar(..) | Event::Alias(..) => {
                     self.note(here, &span);
                     after(&mut around);
                 }
@@ -132,10 +129,7 @@ impl Wanted {
                 }
                 Event::MappingStart(..) => {
                     self.note(here, &span);
-                    around.push(Inside::Object {
-                        step: here,
-                        value: None,
-                    });
+                    around.push(Inside::Key { object: here });
                 }
                 Event::SequenceEnd | Event::MappingEnd => {
                     around.pop();
@@ -153,7 +147,8 @@ impl Wanted {
             Some(Inside::Array { step, index }) => {
                 step.and_then(|step| self.next(Some(step), &index.to_string()))
             }
-            Some(Inside::Object { value, .. }) => value.flatten(),
+            Some(Inside::Key { .. }) => None,
+            Some(Inside::Value { step, .. }) => *step,
         }
     }
 
@@ -167,30 +162,35 @@ impl Wanted {
     }
 }
 
-/// What is being read, and which step it is, if any.
+/// What is being read, and which steps these are, if any.
+#[derive(Clone, Copy)]
 enum Inside {
     Array {
         step: Option<usize>,
         index: usize,
     },
-    /// Its next scalar is a key, or the value of the key whose step this is.
-    Object {
+    /// In an object, before a key.
+    Key {
+        object: Option<usize>,
+    },
+    /// In an object, before the value of a key.
+    Value {
+        object: Option<usize>,
         step: Option<usize>,
-        value: Option<Option<usize>>,
     },
 }
 
-/// A value is over: an array goes on to its next index, an object to its next key. A key that is no scalar names nothing.
+/// What comes after a value. A key that is no scalar is one, too, and names no step.
 fn after(around: &mut [Inside]) {
-    match around.last_mut() {
-        Some(Inside::Array { index, .. }) => *index += 1,
-        Some(Inside::Object { value, .. }) => {
-            *value = match value {
-                None => Some(None),
-                Some(_) => None,
-            };
-        }
-        None => {}
+    if let Some(inside) = around.last_mut() {
+        *inside = match *inside {
+            Inside::Array { step, index } => Inside::Array {
+                step,
+                index: index + 1,
+            },
+            Inside::Key { object } => Inside::Value { object, step: None },
+            Inside::Value { object, .. } => Inside::Key { object },
+        };
     }
 }
 
