@@ -259,6 +259,7 @@ mod tests {
     #[test]
     fn a_bomb_of_brackets_is_refused_before_it_is_parsed() {
         assert!(read(&"[".repeat(DOCUMENT_BYTES_MAX)).is_err());
+        assert!(read("][[]").is_err());
     }
 
     #[test]

@@ -243,12 +243,12 @@ mod tests {
 
     #[test]
     fn an_alias_a_merge_or_a_key_that_is_none_does_not_shift_what_follows() {
-        let text =
-            "x: &x {k: 1}\ny: *x\nz: {<<: *x, l: 1}\n? *x\n: 1\n? [a, b]\n: {k: 1}\nlast: 1\n";
+        let text = "x: &x {k: 1}\ny: *x\nz: {<<: *x, l: 1}\n? *x\n: 1\nmid: 1\n? [a, b]\n: {k: 1}\nlast: 1\n";
         assert_eq!(at(text, "/y/k"), (2, 1));
         assert_eq!(at(text, "/z/k"), (3, 1));
         assert_eq!(at(text, "/z/l"), (3, 13));
-        assert_eq!(at(text, "/last"), (8, 1));
+        assert_eq!(at(text, "/mid"), (6, 1));
+        assert_eq!(at(text, "/last"), (9, 1));
     }
 
     #[test]

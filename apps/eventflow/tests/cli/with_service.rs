@@ -104,7 +104,7 @@ fn a_workflow_is_applied_listed_and_shown() {
     let said = service
         .run(&["workflow", "apply", path(&unreadable)])
         .exits(1);
-    let place = format!("{}:3:3: / ", path(&unreadable));
+    let place = format!("{}:2:5: / ", path(&unreadable));
     assert!(said.out.starts_with(&place), "{}", said.out);
 }
 

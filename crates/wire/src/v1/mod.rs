@@ -13,7 +13,7 @@ mod value;
 
 pub use problem::{Fault, Problem};
 pub use time::{InvalidSpan, InvalidTime, Span, Time};
-pub use value::{Unsound, VALUE_DEPTH_MAX, accept, depth_is_within, one_line};
+pub use value::{Unsound, VALUE_DEPTH_MAX, accept, one_line};
 
 /// The largest body of a request, bytes (DESIGN section 10). A sender of batches splits them below it.
 pub const REQUEST_BYTES_MAX: usize = 1024 * 1024;

@@ -31,24 +31,6 @@ pub fn accept(json: Json) -> Result<Json, Unsound> {
     }
 }
 
-/// Whether no more than `max` arrays and objects lie within each other. Reads any text, JSON or not, without recursion.
-pub fn depth_is_within(text: &[u8], max: usize) -> bool {
-    let mut depth = 0_usize;
-    for byte in outside_strings(text) {
-        match byte {
-            b'[' | b'{' => {
-                depth += 1;
-                if depth > max {
-                    return false;
-                }
-            }
-            b']' | b'}' => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-    }
-    true
-}
-
 /// The text without line breaks, for formats of one value a line. In JSON these stand between tokens only, where a space
 /// does as well.
 pub fn one_line(json: &str) -> Cow<'_, str> {
@@ -217,14 +199,6 @@ mod tests {
     fn the_deepest_value_allowed_can_be_read() {
         let deep = "[".repeat(VALUE_DEPTH_MAX) + &"]".repeat(VALUE_DEPTH_MAX);
         assert!(accept(json(&deep)).unwrap().to_value().is_array());
-    }
-
-    #[test]
-    fn depth_counts_brackets_outside_of_strings() {
-        assert!(depth_is_within(br#"[{"a":"[[[[\"[[["}]"#, 2));
-        assert!(!depth_is_within(br#"[{"a":[]}]"#, 2));
-        assert!(depth_is_within(b"][[]", 2));
-        assert!(!depth_is_within("[".repeat(1 << 20).as_bytes(), 64));
     }
 
     #[test]
