@@ -1,4 +1,4 @@
-//! Orders, waits and handlers: facts that are checked before an event tells them.
+//! Orders, waits and handlers on hand-written facts: what they do to the books, and what is wrong with them.
 
 use eventflow_domain::{
     Attempt, Digest, DurationMs, Json, TaskReference, Timestamp, Value, WorkflowId,
