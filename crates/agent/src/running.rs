@@ -35,6 +35,10 @@ use crate::{
 /// How long the service may hold back a lease for a first task: rare enough to cost nothing, short enough for proxies.
 const LEASE_WAIT: Duration = Duration::from_secs(30);
 
+/// Leases asked for at a time: while the tasks of one are on their way, what becomes ready goes with the next. In a
+/// burst, tasks would otherwise wait for a whole round trip.
+const LEASES: u32 = 3;
+
 /// What all parts of an agent share.
 pub(crate) struct Running {
     pub(crate) server: Server,
@@ -46,6 +50,7 @@ pub(crate) struct Running {
     /// How many single results may be on their way.
     pub(crate) deliveries: Semaphore,
     handlers: HashMap<Capability, Arc<dyn Handler>>,
+    concurrency: u32,
     batched: bool,
     draining: AtomicBool,
     /// The attempts' Tokio tasks: as many as there are slots.
@@ -75,6 +80,7 @@ impl Running {
             outbox: Outbox::default(),
             deliveries: Semaphore::new(deliver::CONNECTIONS),
             handlers,
+            concurrency,
             batched,
             draining: AtomicBool::new(false),
             tasks: Mutex::new(JoinSet::new()),
@@ -92,6 +98,12 @@ impl Running {
 
     /// Leases tasks into free slots, until the service says never.
     pub(crate) async fn poll(self: &Arc<Self>) -> Box<Problem> {
+        let leases = LEASES.min(self.concurrency);
+        let polls = (0..leases).map(|_| Box::pin(self.poll_one()));
+        futures::future::select_all(polls).await.0
+    }
+
+    async fn poll_one(self: &Arc<Self>) -> Box<Problem> {
         let mut backoff = Backoff::new();
         let mut heard = true;
         loop {
@@ -117,10 +129,12 @@ impl Running {
         }
     }
 
-    /// All slots that are free now, at least one.
+    /// The slots that are free now, at least one, and at most one lease's share of all.
     async fn free_slots(&self) -> OwnedSemaphorePermit {
         let mut free = self.one_slot().await;
-        let more = self.slots.available_permits().min(LEASE_TASKS_MAX - 1);
+        let share = self.concurrency.div_ceil(LEASES) as usize;
+        let more = self.slots.available_permits();
+        let more = more.min(share.min(LEASE_TASKS_MAX) - 1);
         let more = u32::try_from(more).expect("the most tasks of a lease fit");
         // Others take slots too: where these are gone meanwhile, one will do.
         if let Ok(more) = Arc::clone(&self.slots).try_acquire_many_owned(more) {

@@ -8,6 +8,9 @@ pub const MAILBOX_MAX: usize = 10_000;
 pub const RESULTS_PER_MESSAGE_MAX: usize = 64;
 /// Commands decided before an append: what a writer does between two looks at its timers.
 pub const BATCH_COMMANDS_MAX: usize = 1_024;
+/// Commands decided before a writer looks whether the journal is free: a burst is not held back until all of it is
+/// decided. About two milliseconds of work.
+pub const TURN_COMMANDS_MAX: usize = 64;
 /// Bytes of events before an append, uncompressed: with the last step's own bound a record stays below the brokers'
 /// 1 MiB.
 pub const BATCH_BYTES_MAX: usize = 512 * 1024;

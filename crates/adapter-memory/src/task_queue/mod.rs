@@ -117,13 +117,19 @@ impl MemoryTaskQueue {
         })
     }
 
-    /// Leaves the line with what was handed over meanwhile.
+    /// Leaves the line with what was handed over meanwhile, and with what came since: the busier the service, the later
+    /// this runs, and the more it takes.
     fn leave(&self, tenant: &Tenant, id: TakerId) -> Vec<TaskOffer> {
         let queues = &mut *lock(&self.queues);
         let Some(queue) = queues.tenants.get_mut(tenant) else {
             return Vec::new();
         };
-        let taken = queue.takers.leave(id);
+        let Some(taker) = queue.takers.leave(id) else {
+            return Vec::new();
+        };
+        let mut taken = taker.handed_over;
+        let more = taker.max - taken.len();
+        taken.extend(queue.waiting.take(&taker.capabilities, more));
         queue.waiting.forget(&taken);
         queues.tasks -= taken.len();
         self.tell(queues);
@@ -144,7 +150,10 @@ impl MemoryTaskQueue {
             let Some(queue) = queues.tenants.get_mut(tenant) else {
                 return;
             };
-            let unwanted = queue.takers.leave(id);
+            let Some(taker) = queue.takers.leave(id) else {
+                return;
+            };
+            let unwanted = taker.handed_over;
             let capabilities: Vec<_> = unwanted
                 .iter()
                 .map(|task| task.capability.clone())

@@ -24,7 +24,7 @@ pub(super) struct Takers {
 pub(super) struct Taker {
     pub(super) capabilities: Vec<Capability>,
     pub(super) max: usize,
-    handed_over: Vec<TaskOffer>,
+    pub(super) handed_over: Vec<TaskOffer>,
     /// `None` once served.
     wake: Option<oneshot::Sender<()>>,
 }
@@ -77,12 +77,10 @@ impl Takers {
     }
 
     /// The taker goes, with what was handed over to it.
-    pub(super) fn leave(&mut self, id: TakerId) -> Vec<TaskOffer> {
-        let Some(taker) = self.all.remove(&id) else {
-            return Vec::new();
-        };
+    pub(super) fn leave(&mut self, id: TakerId) -> Option<Taker> {
+        let taker = self.all.remove(&id)?;
         remove(&mut self.lines, &taker.capabilities, id);
-        taker.handed_over
+        Some(taker)
     }
 }
 

@@ -41,6 +41,18 @@ async fn a_taker_waits_for_the_capabilities_it_named_only() {
 }
 
 #[tokio::test]
+async fn a_taker_that_was_served_also_gets_what_came_before_it_ran() {
+    let queue = MemoryTaskQueue::default();
+    let served = taker(&queue, &["charge"], 2);
+    tokio::task::yield_now().await;
+    offer(&queue, [("e1", "charge", 1)]);
+    offer(&queue, [("e1", "charge", 2), ("e1", "charge", 3)]);
+    assert_eq!(served.await.expect("ends"), ["e1 1", "e1 2"]);
+    assert_eq!(take_now(&queue, &["charge"], 9), ["e1 3"]);
+    assert_nothing_left(&queue);
+}
+
+#[tokio::test]
 async fn what_was_handed_to_a_taker_that_is_gone_goes_back_to_the_front() {
     let queue = MemoryTaskQueue::default();
     let gone = taker(&queue, &["charge"], 2);

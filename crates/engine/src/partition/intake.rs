@@ -24,7 +24,7 @@ use crate::{config::RESIDENTS_MAX, render};
 impl Writer {
     /// Carries out one order.
     pub(crate) fn handle(&mut self, order: Message) {
-        self.batch.commands += 1;
+        self.batch.commands += order.commands();
         match order {
             Message::Start(start) => self.start(*start),
             Message::Results(results, reply) => self.results(&results, reply),

@@ -75,6 +75,24 @@ pub(crate) enum Message {
     Close,
 }
 
+impl Message {
+    /// How many commands it stands for.
+    pub(crate) fn commands(&self) -> usize {
+        match self {
+            Self::Results(results, _) => results.len(),
+            Self::Begin { offers, .. } => offers.len(),
+            Self::Start(_)
+            | Self::Performed(_)
+            | Self::Read { .. }
+            | Self::Wait { .. }
+            | Self::Control { .. }
+            | Self::Holds { .. }
+            | Self::List { .. }
+            | Self::Close => 1,
+        }
+    }
+}
+
 /// A start, compiled and complete.
 pub(crate) struct Start {
     pub(crate) key: Key,

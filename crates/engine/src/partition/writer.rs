@@ -23,8 +23,8 @@ use super::{
 use crate::{
     backend::Backend,
     config::{
-        APPENDS_IN_FLIGHT_MAX, BATCH_COMMANDS_MAX, Config, LINGER, PIPELINED_BYTES_MIN,
-        SNAPSHOT_EVERY,
+        APPENDS_IN_FLIGHT_MAX, Config, LINGER, PIPELINED_BYTES_MIN, SNAPSHOT_EVERY,
+        TURN_COMMANDS_MAX,
     },
     error::StartError,
     meters::{self, PartitionMeters, level},
@@ -190,7 +190,7 @@ impl Writer {
         let wake = self.next_wake();
         let clock = self.backend.clock.clone();
         let has_room = self.batch.has_room();
-        let mut orders = Vec::new();
+        let mut order = None;
         tokio::select! {
             biased;
             outcome = appended(&mut self.in_flight) => return self.appended(outcome).await,
@@ -200,15 +200,21 @@ impl Writer {
                 }
             }
             Some(applied) = self.links.applied.recv() => self.view_applied(&applied),
-            count = self.links.orders.recv_many(&mut orders, BATCH_COMMANDS_MAX), if has_room => {
-                self.is_closing |= count == 0;
+            received = self.links.orders.recv(), if has_room => {
+                self.is_closing |= received.is_none();
+                order = received;
             }
             () = std::future::ready(()), if has_room && !self.advances.is_empty() => {}
             () = sleep_until(&*clock, wake) => {}
         }
         self.begin_batch();
-        for order in orders {
-            self.handle(order);
+        let turn_ends = self.batch.commands + TURN_COMMANDS_MAX;
+        while let Some(next) = order {
+            self.handle(next);
+            let may_go_on = self.batch.has_room() && self.batch.commands < turn_ends;
+            order = may_go_on
+                .then(|| self.links.orders.try_recv().ok())
+                .flatten();
         }
         Ok(())
     }
