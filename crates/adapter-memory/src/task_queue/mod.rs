@@ -124,12 +124,12 @@ impl MemoryTaskQueue {
         let Some(queue) = queues.tenants.get_mut(tenant) else {
             return Vec::new();
         };
-        let Some(taker) = queue.takers.leave(id) else {
+        let Some(leaving) = queue.takers.leave(id) else {
             return Vec::new();
         };
-        let mut taken = taker.handed_over;
-        let more = taker.max - taken.len();
-        taken.extend(queue.waiting.take(&taker.capabilities, more));
+        let mut taken = leaving.handed_over;
+        let more = leaving.max - taken.len();
+        taken.extend(queue.waiting.take(&leaving.capabilities, more));
         queue.waiting.forget(&taken);
         queues.tasks -= taken.len();
         self.tell(queues);
