@@ -4,6 +4,7 @@ pub mod client;
 pub mod directory;
 pub mod events;
 pub mod process;
+pub mod proxy;
 pub mod service;
 pub mod verified;
 

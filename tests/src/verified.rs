@@ -11,16 +11,21 @@ use crate::{process, service};
 /// hold. Evidence is what was acknowledged, as `eventflow verify --help` says.
 #[track_caller]
 pub fn verified(directory: &Path, evidence: &[Value]) -> Value {
+    verified_at(&service::sqlite_url(directory), evidence)
+}
+
+/// The same for a store by its URL.
+#[track_caller]
+pub fn verified_at(store: &str, evidence: &[Value]) -> Value {
     let mut file = tempfile::NamedTempFile::new().expect("a temporary file");
     for line in evidence {
         writeln!(file, "{line}").expect("the evidence is written");
     }
-    let store = format!("sqlite:{}", directory.join("store").display());
     let path = file.path().to_str().expect("a temporary path is text");
     let said = process::run(&mut service::eventflow(&[
         "verify",
         "--store",
-        &store,
+        store,
         "--evidence",
         path,
         "--output",

@@ -13,7 +13,7 @@ use std::{
 
 use anyhow::{Context, ensure};
 use eventflow_agent::{Agent, Task};
-use eventflow_tests::{Client, Service, verified};
+use eventflow_tests::{Client, Service};
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
@@ -98,7 +98,7 @@ async fn what_it_uses_does_not_grow() -> anyhow::Result<()> {
         .await?;
     agent.abort();
     service.kill();
-    let report = verified(directory.path(), &[]);
+    let report = service.verified(&[]);
     println!(
         "{acknowledged} executions in {:.0?}, {} kills",
         began.elapsed(),

@@ -23,7 +23,17 @@ pub struct NatsCluster {
 impl NatsCluster {
     /// Starts `size` servers and waits until `JetStream` has a leader that all the others follow.
     pub fn start(size: usize) -> Self {
-        Self::try_start(size).unwrap_or_else(|error| panic!("{error:#}"))
+        Self::start_through(size, Options::default(), |_, _, port| port)
+    }
+
+    /// The same with options, each server reaching the others where `way` says: it is given the numbers of both, from 0,
+    /// and the port on which the second one listens for others, and answers the port of 127.0.0.1 that leads there.
+    pub fn start_through(
+        size: usize,
+        options: Options,
+        mut way: impl FnMut(usize, usize, u16) -> u16,
+    ) -> Self {
+        Self::try_start(size, options, &mut way).unwrap_or_else(|error| panic!("{error:#}"))
     }
 
     /// Where clients connect, one URL per server, the same after restarts.
@@ -50,27 +60,35 @@ impl NatsCluster {
             .unwrap_or_else(|error| panic!("{error:#}"));
     }
 
-    fn try_start(size: usize) -> Result<Self> {
+    fn try_start(
+        size: usize,
+        options: Options,
+        way: &mut impl FnMut(usize, usize, u16) -> u16,
+    ) -> Result<Self> {
         for _ in 1..STARTS_MAX {
-            match Self::start_once(size) {
+            match Self::start_once(size, options, way) {
                 Err(error) if is_address_in_use(&error) => {}
                 result => return result,
             }
         }
-        Self::start_once(size)
+        Self::start_once(size, options, way)
     }
 
-    fn start_once(size: usize) -> Result<Self> {
+    fn start_once(
+        size: usize,
+        options: Options,
+        way: &mut impl FnMut(usize, usize, u16) -> u16,
+    ) -> Result<Self> {
         let routes: Vec<Port> = (0..size).map(|_| port::lease()).collect::<Result<_>>()?;
         let all: Vec<u16> = routes.iter().map(|port| port.number).collect();
-        let servers = (1..)
-            .zip(&all)
-            .map(|(number, own)| {
+        let servers = (0..size)
+            .map(|from| {
+                let others = (0..size).filter(|to| *to != from);
                 let routes = Routes {
-                    own: *own,
-                    all: &all,
+                    own: all[from],
+                    others: others.map(|to| way(from, to, all[to])).collect(),
                 };
-                NatsServer::prepare(&format!("node-{number}"), Options::default(), Some(&routes))
+                NatsServer::prepare(&format!("node-{}", from + 1), options, Some(&routes))
             })
             .collect::<Result<_>>()?;
         let mut cluster = Self {

@@ -54,9 +54,9 @@ struct Process {
 
 /// Where the servers of a cluster listen for each other.
 #[derive(Debug)]
-pub(crate) struct Routes<'a> {
+pub(crate) struct Routes {
     pub(crate) own: u16,
-    pub(crate) all: &'a [u16],
+    pub(crate) others: Vec<u16>,
 }
 
 impl NatsServer {
@@ -129,11 +129,7 @@ impl NatsServer {
     }
 
     /// Leases ports and writes the configuration; starts nothing.
-    pub(crate) fn prepare(
-        name: &str,
-        options: Options,
-        routes: Option<&Routes<'_>>,
-    ) -> Result<Self> {
+    pub(crate) fn prepare(name: &str, options: Options, routes: Option<&Routes>) -> Result<Self> {
         let dir = tempfile::tempdir_in(binary::dir("run")?)
             .context("cannot make the server's directory")?;
         let server = Self {
@@ -206,7 +202,7 @@ impl NatsServer {
         })
     }
 
-    fn config(&self, options: Options, routes: Option<&Routes<'_>>) -> Result<String> {
+    fn config(&self, options: Options, routes: Option<&Routes>) -> Result<String> {
         let mut config = format!(
             "server_name: {}\nlisten: \"127.0.0.1:{}\"\nhttp: \"127.0.0.1:{}\"\n\
              jetstream {{\n  store_dir: \"{}\"\n",
@@ -219,15 +215,16 @@ impl NatsServer {
             config.push_str("  sync_interval: always\n");
         }
         config.push_str("}\n");
-        if let Some(Routes { own, all }) = routes {
-            let urls: Vec<_> = all
+        if let Some(Routes { own, others }) = routes {
+            let urls: Vec<_> = others
                 .iter()
                 .map(|port| format!("\"nats://127.0.0.1:{port}\""))
                 .collect();
             let urls = urls.join(", ");
             write!(
                 config,
-                "cluster {{\n  name: eventflow\n  listen: \"127.0.0.1:{own}\"\n  routes: [{urls}]\n}}\n"
+                "cluster {{\n  name: eventflow\n  listen: \"127.0.0.1:{own}\"\n  routes: [{urls}]\n  \
+                 no_advertise: true\n}}\n"
             )?;
         }
         Ok(config)

@@ -11,6 +11,7 @@ use std::{
 
 use anyhow::ensure;
 use eventflow_tests::Client;
+use futures::future::join_all;
 use serde_json::{Value, json};
 
 use crate::{OPEN_MIN, OPEN_WANTED, PATIENCE, now_ms, workflows};
@@ -19,6 +20,8 @@ use crate::{OPEN_MIN, OPEN_WANTED, PATIENCE, now_ms, workflows};
 const PAUSED_EVERY: usize = 17;
 /// One of so many is stopped some rounds after its start.
 const STOPPED_EVERY: usize = 29;
+/// Starts at a time: one after the other, executions would end as fast as they are started.
+const STARTED_AT_ONCE: usize = 16;
 /// Rounds between a start and what is ordered later.
 const LATER_ROUNDS: usize = 12;
 
@@ -88,35 +91,26 @@ impl Load {
                 .await?;
             let open = list["executions"].as_array().map_or(0, Vec::len);
             self.open.store(open, Ordering::SeqCst);
-            for _ in open..OPEN_WANTED {
-                self.start(&client, number).await?;
-                let due = round + LATER_ROUNDS;
-                if number % PAUSED_EVERY == 3 {
-                    self.order(&client, number, "pause").await?;
-                    later.push_back((due, number, "resume"));
+            let number_of_this_round = number;
+            while number < (number_of_this_round + OPEN_WANTED).saturating_sub(open) {
+                let starting =
+                    (number..number + STARTED_AT_ONCE).map(|number| start(&client, number));
+                let started = join_all(starting).await;
+                for started in started {
+                    self.acknowledged.lock().unwrap().push(started?);
+                    let due = round + LATER_ROUNDS;
+                    if number % PAUSED_EVERY == 3 {
+                        self.order(&client, number, "pause").await?;
+                        later.push_back((due, number, "resume"));
+                    }
+                    if number % STOPPED_EVERY == 4 {
+                        later.push_back((due, number, "stop"));
+                    }
+                    number += 1;
                 }
-                if number % STOPPED_EVERY == 4 {
-                    later.push_back((due, number, "stop"));
-                }
-                number += 1;
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        Ok(())
-    }
-
-    async fn start(&self, client: &Client, number: usize) -> anyhow::Result<()> {
-        let workflow = workflows::ALL[number % workflows::ALL.len()].name;
-        let id = format!("e-{number}");
-        let body = Acknowledged::body(&id, workflow);
-        let (status, answer) = client.post("/v1/executions", &body).await?;
-        ensure!(status == 202, "a start was answered {status}: {answer}");
-        self.acknowledged.lock().unwrap().push(Acknowledged {
-            id,
-            workflow,
-            at_ms: now_ms(),
-            is_stopped: false,
-        });
         Ok(())
     }
 
@@ -146,4 +140,18 @@ impl Load {
         }
         Ok(())
     }
+}
+
+async fn start(client: &Client, number: usize) -> anyhow::Result<Acknowledged> {
+    let workflow = workflows::ALL[number % workflows::ALL.len()].name;
+    let id = format!("e-{number}");
+    let body = Acknowledged::body(&id, workflow);
+    let (status, answer) = client.post("/v1/executions", &body).await?;
+    ensure!(status == 202, "a start was answered {status}: {answer}");
+    Ok(Acknowledged {
+        id,
+        workflow,
+        at_ms: now_ms(),
+        is_stopped: false,
+    })
 }

@@ -13,7 +13,7 @@ use std::{
 
 use agents::Agents;
 use anyhow::{Context, ensure};
-use eventflow_tests::{Client, Service, verified};
+use eventflow_tests::{Client, Service};
 use load::Load;
 
 /// Kills where `EVENTFLOW_KILLS` says nothing.
@@ -46,12 +46,19 @@ async fn whatever_was_acknowledged_survives_kill_9() -> anyhow::Result<()> {
 
     let began = Instant::now();
     let load = Arc::new(Load::default());
-    let starting = tokio::spawn(load.clone().keep_busy(client.clone()));
+    let mut starting = tokio::spawn(load.clone().keep_busy(client.clone()));
     let killing = {
         let load = load.clone();
         tokio::task::spawn_blocking(move || kill(service, agents, kills, &load))
     };
-    let killed = killing.await??;
+    let killed = tokio::select! {
+        killed = killing => killed??,
+        // It goes on until it is told that it is over, or says why it cannot.
+        started = &mut starting => {
+            started??;
+            anyhow::bail!("the load ended by itself");
+        }
+    };
     load.is_over.store(true, Ordering::SeqCst);
     starting.await??;
     let of_kills = began.elapsed();
@@ -75,10 +82,7 @@ async fn whatever_was_acknowledged_survives_kill_9() -> anyhow::Result<()> {
     // One more kill, with nobody to tidy up.
     service.kill();
     let orders = load.orders.lock().unwrap().clone();
-    verified(
-        directory.path(),
-        &checks::evidence(&acknowledged, &results, &orders),
-    );
+    service.verified(&checks::evidence(&acknowledged, &results, &orders));
     let least = (killed.at_ms.iter())
         .map(|&at_ms| checks::open_at(at_ms, &acknowledged, &ended))
         .min()
