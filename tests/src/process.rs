@@ -52,6 +52,11 @@ impl Said {
 
 /// Runs a program to its end, with nothing to read and no terminal.
 pub fn run(command: &mut Command) -> Said {
+    run_within(command, END_MAX)
+}
+
+/// The same for one that may take longer.
+pub fn run_within(command: &mut Command, limit: Duration) -> Said {
     let mut child = Background(
         command
             .stdin(Stdio::null())
@@ -62,7 +67,7 @@ pub fn run(command: &mut Command) -> Said {
     );
     let out = reading(child.0.stdout.take());
     let err = reading(child.0.stderr.take());
-    let Some(status) = ended_within(&mut child.0, END_MAX) else {
+    let Some(status) = ended_within(&mut child.0, limit) else {
         drop(child);
         panic!(
             "{command:?} hangs; so far it said {} {}",

@@ -1,11 +1,14 @@
 //! The independent checker on the store that a test leaves behind: `eventflow verify`, with what the test was told as
 //! evidence.
 
-use std::{io::Write as _, path::Path};
+use std::{io::Write as _, path::Path, time::Duration};
 
 use serde_json::Value;
 
 use crate::{process, service};
+
+/// What an hour under load leaves behind takes minutes.
+const VERIFIED_WITHIN: Duration = Duration::from_mins(20);
 
 /// Checks every invariant on the store in `directory/store`, once its service has ended, and panics with what does not
 /// hold. Evidence is what was acknowledged, as `eventflow verify --help` says.
@@ -22,15 +25,18 @@ pub fn verified_at(store: &str, evidence: &[Value]) -> Value {
         writeln!(file, "{line}").expect("the evidence is written");
     }
     let path = file.path().to_str().expect("a temporary path is text");
-    let said = process::run(&mut service::eventflow(&[
-        "verify",
-        "--store",
-        store,
-        "--evidence",
-        path,
-        "--output",
-        "json",
-    ]));
+    let said = process::run_within(
+        &mut service::eventflow(&[
+            "verify",
+            "--store",
+            store,
+            "--evidence",
+            path,
+            "--output",
+            "json",
+        ]),
+        VERIFIED_WITHIN,
+    );
     assert!(
         matches!(said.code, Some(0 | 1)),
         "the store cannot be verified: {said:#?}"

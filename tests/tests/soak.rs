@@ -82,7 +82,9 @@ async fn what_it_uses_does_not_grow() -> anyhow::Result<()> {
     let mut lives = Vec::new();
     while began.elapsed() < whole {
         tokio::time::sleep(life).await;
-        lives.push(used(&service, directory.path(), &load)?);
+        let used = used(&service, directory.path(), &load)?;
+        println!("{used:?}");
+        lives.push(used);
         service.kill();
         service.restart();
     }
@@ -98,21 +100,19 @@ async fn what_it_uses_does_not_grow() -> anyhow::Result<()> {
         .await?;
     agent.abort();
     service.kill();
-    let report = service.verified(&[]);
     println!(
         "{acknowledged} executions in {:.0?}, {} kills",
         began.elapsed(),
         lives.len()
     );
-    for used in &lives {
-        println!("{used:?}");
-    }
+    grows_not(&lives)?;
+    let report = service.verified(&[]);
     let ended = report["partitions"][0]["executions"]["completed"].as_u64();
     ensure!(
         ended == Some(acknowledged),
         "{ended:?} of {acknowledged} completed: {report:#}"
     );
-    grows_not(&lives)
+    Ok(())
 }
 
 /// The later lives use no more than the early ones did.
