@@ -92,6 +92,8 @@ enum Store {
     Sqlite,
     /// On a server of the test's own, which syncs everything that it acknowledges: `nats`.
     Nats(NatsServer),
+    /// At this URL: the test itself sees to it.
+    At(String),
 }
 
 impl Store {
@@ -107,6 +109,7 @@ impl Store {
         match self {
             Self::Sqlite => sqlite_url(directory),
             Self::Nats(server) => server.url(),
+            Self::At(url) => url.clone(),
         }
     }
 }
@@ -142,8 +145,21 @@ impl Service {
         arguments: &[&str],
         environment: Vec<(&'static str, PathBuf)>,
     ) -> Self {
+        Self::start_on(Store::of_this_run(), directory, arguments, environment)
+    }
+
+    /// A service in `directory` on a store that the test sees to.
+    pub fn start_at(store_url: String, directory: &Path, arguments: &[&str]) -> Self {
+        Self::start_on(Store::At(store_url), directory, arguments, Vec::new())
+    }
+
+    fn start_on(
+        store: Store,
+        directory: &Path,
+        arguments: &[&str],
+        environment: Vec<(&'static str, PathBuf)>,
+    ) -> Self {
         let port = free_port();
-        let store = Store::of_this_run();
         let mut all = vec![
             "--listen".to_owned(),
             format!("127.0.0.1:{port}"),
@@ -197,7 +213,7 @@ impl Service {
     /// The server that it keeps everything on, where it is one: to kill it, too.
     pub fn nats(&mut self) -> Option<&mut NatsServer> {
         match &mut self.store {
-            Store::Sqlite => None,
+            Store::Sqlite | Store::At(_) => None,
             Store::Nats(server) => Some(server),
         }
     }
@@ -211,6 +227,19 @@ impl Service {
             .find_map(|line| line.strip_prefix("VmRSS:"))
             .and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok());
         kib.expect("a status holds VmRSS in kB") / 1024
+    }
+
+    /// Its user and system time so far.
+    pub fn cpu_seconds(&self) -> f64 {
+        let path = format!("/proc/{}/stat", self.child.id());
+        let stat = std::fs::read_to_string(path).expect("a running process has a status");
+        let fields = stat.rsplit(") ").next().unwrap_or_default().split(' ');
+        // The 14th and 15th of all, in hundredths of a second on every Linux.
+        let ticks = fields
+            .skip(11)
+            .take(2)
+            .filter_map(|field| field.parse::<f64>().ok());
+        ticks.sum::<f64>() / 100.0
     }
 
     /// How many threads it has.
@@ -236,14 +265,28 @@ impl Service {
         self.child.wait().expect("a child can be waited for");
     }
 
+    /// SIGSTOP: its connections stay open and nothing is answered.
+    pub fn freeze(&self) {
+        self.signal("-STOP");
+    }
+
+    /// SIGCONT: it goes on with what reached it meanwhile.
+    pub fn thaw(&self) {
+        self.signal("-CONT");
+    }
+
+    fn signal(&self, signal: &str) {
+        let id = self.child.id().to_string();
+        let status = Command::new("kill").args([signal, &id]).status();
+        assert!(
+            status.expect("kill runs").success(),
+            "the service had ended already"
+        );
+    }
+
     /// SIGTERM; answers the exit code, `None` where it has not ended in time.
     pub fn terminate(&mut self) -> Option<i32> {
-        let id = self.child.id().to_string();
-        let status = Command::new("kill")
-            .args(["-TERM", &id])
-            .status()
-            .expect("kill runs");
-        assert!(status.success(), "the service had ended already");
+        self.signal("-TERM");
         process::ended_within(&mut self.child, STOP_MAX).and_then(|status| status.code())
     }
 

@@ -8,9 +8,8 @@ use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, Package};
 fn allowed(package: &str) -> Option<&'static [&'static str]> {
     match package {
         "eventflow-domain" | "eventflow-nats-server" => Some(&[]),
-        "eventflow-dsl" | "eventflow-wire" | "eventflow-ports" | "eventflow-checker" => {
-            Some(&["eventflow-domain"])
-        }
+        "eventflow-dsl" | "eventflow-ports" | "eventflow-checker" => Some(&["eventflow-domain"]),
+        "eventflow-wire" => Some(&["eventflow-domain", "eventflow-ports"]),
         "eventflow-engine" => Some(&["eventflow-domain", "eventflow-dsl", "eventflow-ports"]),
         "eventflow-contracts" => Some(&["eventflow-domain", "eventflow-ports"]),
         "eventflow-agent" => Some(&["eventflow-domain", "eventflow-wire"]),
@@ -35,10 +34,12 @@ const PURE: &[&str] = &[
     "jaq-std",
     "jiff",
     "lz4_flex",
+    "percent-encoding",
     "serde",
     "serde-saphyr",
     "serde_json",
     "serde_json_canonicalizer",
+    "serde_path_to_error",
     "sha2",
     "thiserror",
     "utoipa",

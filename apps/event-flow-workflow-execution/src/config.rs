@@ -12,6 +12,8 @@ use serde::{Deserialize, Serialize};
 
 /// Read where `--config` names no other; it need not exist.
 const CONFIG_FILE: &str = "eventflow.toml";
+/// Of a store on NATS, so that as many nodes can share its work.
+const NATS_PARTITIONS: u16 = 4;
 /// Registered at start where nothing is said and the folder exists, as in a checkout of this project.
 const SHIPPED_WORKFLOWS: &str = "fixtures/workflows";
 
@@ -21,6 +23,10 @@ const SHIPPED_WORKFLOWS: &str = "fixtures/workflows";
 pub(crate) struct Config {
     pub(crate) listen: SocketAddr,
     pub(crate) store: Store,
+    pub(crate) nats_creds: Option<PathBuf>,
+    pub(crate) nats_context: Option<String>,
+    pub(crate) nats_prefix: String,
+    pub(crate) nats_replicas: usize,
     pub(crate) workflows: Option<PathBuf>,
     partitions: Option<u16>,
     #[serde(default)]
@@ -39,15 +45,32 @@ struct Flags {
     #[arg(long, env = "EVENTFLOW_LISTEN", value_name = "ADDR")]
     #[serde(skip_serializing_if = "Option::is_none")]
     listen: Option<SocketAddr>,
-    /// Where everything is kept [default: sqlite:./.eventflow]: `sqlite:<directory>` or `memory:` (lost at the end).
+    /// Where everything is kept [default: sqlite:./.eventflow]: `sqlite:<directory>`, `nats://host:port[,...]` (`nats:`
+    /// for the servers of `NATS_URL` or of the context) or `memory:` (lost at the end).
     #[arg(long, env = "EVENTFLOW_STORE", value_name = "URL")]
     #[serde(skip_serializing_if = "Option::is_none")]
     store: Option<String>,
+    /// The credentials for NATS, as `nsc` makes them.
+    #[arg(long, env = "EVENTFLOW_NATS_CREDS", value_name = "FILE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    nats_creds: Option<PathBuf>,
+    /// A context of the `nats` tool: its servers and credentials.
+    #[arg(long, env = "EVENTFLOW_NATS_CONTEXT", value_name = "NAME")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    nats_context: Option<String>,
+    /// What subjects, streams and buckets begin with on NATS [default: eventflow].
+    #[arg(long, env = "EVENTFLOW_NATS_PREFIX", value_name = "NAME")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    nats_prefix: Option<String>,
+    /// On how many servers everything is kept on NATS [default: 1]; 3 in production.
+    #[arg(long, env = "EVENTFLOW_NATS_REPLICAS", value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    nats_replicas: Option<usize>,
     /// Definitions to register at start [default: ./fixtures/workflows where it exists].
     #[arg(long, env = "EVENTFLOW_WORKFLOWS", value_name = "DIR")]
     #[serde(skip_serializing_if = "Option::is_none")]
     workflows: Option<PathBuf>,
-    /// Shards with one writer each [default: 1]; fixed for the life of a store.
+    /// Shards with one writer each [default: 1, 4 on NATS]; fixed for the life of a store.
     #[arg(long, env = "EVENTFLOW_PARTITIONS", value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]
     partitions: Option<u16>,
@@ -86,6 +109,8 @@ pub(crate) enum LogFormat {
 pub(crate) enum Store {
     /// A directory of SQLite files and blobs.
     Sqlite(PathBuf),
+    /// Servers of NATS, by URL; those of the context or of `NATS_URL` where none is named.
+    Nats(Vec<String>),
     /// This process' memory.
     Memory,
 }
@@ -99,13 +124,24 @@ impl TryFrom<String> for Store {
                 Ok(Self::Sqlite(directory.trim_start_matches("//").into()))
             }
             Some(("memory", "")) => Ok(Self::Memory),
-            Some(("nats", _)) => Err(format!(
-                "the store `{url}` cannot be used yet: NATS JetStream comes with a later version"
-            )),
+            Some(("nats", "" | "//")) => Ok(Self::Nats(Vec::new())),
+            Some(("nats" | "tls", servers)) if servers.starts_with("//") => {
+                Ok(Self::Nats(url.split(',').map(server).collect()))
+            }
             _ => Err(format!(
-                "`{url}` is no store: use sqlite:<directory> or memory:"
+                "`{url}` is no store: use sqlite:<directory>, nats://<host>:<port>[,…] or memory:"
             )),
         }
+    }
+}
+
+/// One server of a list: only the first needs to say that it speaks NATS.
+fn server(server: &str) -> String {
+    let server = server.trim();
+    if server.contains("://") {
+        server.to_owned()
+    } else {
+        format!("nats://{server}")
     }
 }
 
@@ -113,9 +149,23 @@ impl fmt::Display for Store {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Sqlite(directory) => write!(f, "sqlite:{}", directory.display()),
+            // Not what may be in it for the server alone.
+            Self::Nats(servers) if servers.is_empty() => f.write_str("nats:"),
+            Self::Nats(servers) => {
+                let hosts: Vec<_> = servers.iter().map(|server| host(server)).collect();
+                write!(f, "nats://{}", hosts.join(","))
+            }
             Self::Memory => f.write_str("memory:"),
         }
     }
+}
+
+/// A server without its user and password.
+fn host(server: &str) -> &str {
+    let after_scheme = server.split_once("://").map_or(server, |(_, rest)| rest);
+    after_scheme
+        .rsplit_once('@')
+        .map_or(after_scheme, |(_, host)| host)
 }
 
 impl Config {
@@ -124,6 +174,8 @@ impl Config {
         let flags = Flags::parse();
         let mut figment = Figment::from(Serialized::default("listen", "127.0.0.1:8080"))
             .merge(Serialized::default("store", "sqlite:./.eventflow"))
+            .merge(Serialized::default("nats-prefix", "eventflow"))
+            .merge(Serialized::default("nats-replicas", 1))
             .merge(Serialized::default("log", LogFormat::Text));
         let file = flags.config.clone().unwrap_or_else(|| CONFIG_FILE.into());
         if file.is_file() {
@@ -144,7 +196,10 @@ impl Config {
     }
 
     pub(crate) fn partitions(&self) -> u16 {
-        self.partitions.unwrap_or(1)
+        self.partitions.unwrap_or(match self.store {
+            Store::Nats(_) => NATS_PARTITIONS,
+            Store::Sqlite(_) | Store::Memory => 1,
+        })
     }
 }
 
@@ -182,17 +237,32 @@ mod tests {
 
     #[test]
     fn anything_else_says_what_to_use() {
-        for url in ["", "sqlite:", "postgres://host", "here", "memory:x"] {
+        for url in [
+            "",
+            "sqlite:",
+            "postgres://host",
+            "here",
+            "memory:x",
+            "nats:host",
+        ] {
             let error = Store::try_from(url.to_owned()).unwrap_err();
             assert!(
-                error.contains("use sqlite:<directory> or memory:"),
+                error.contains("use sqlite:<directory>, nats://<host>:<port>[,…] or memory:"),
                 "{error}"
             );
         }
-        let error = Store::try_from("nats://localhost".to_owned()).unwrap_err();
-        assert!(
-            error.contains("NATS JetStream comes with a later version"),
-            "{error}"
+    }
+
+    #[test]
+    fn servers_of_nats_are_a_list_and_shown_without_their_secrets() {
+        let store = Store::try_from("nats://me:secret@one:4222,two:4223".to_owned()).unwrap();
+        let servers = ["nats://me:secret@one:4222", "nats://two:4223"];
+        assert_eq!(
+            store,
+            Store::Nats(servers.map(str::to_owned).to_vec()),
+            "only the first needs its scheme"
         );
+        assert_eq!(store.to_string(), "nats://one:4222,two:4223");
+        assert_eq!(Store::try_from("nats:".to_owned()), Ok(Store::Nats(vec![])));
     }
 }

@@ -3,6 +3,7 @@
 mod config;
 mod definitions;
 mod files;
+mod node;
 mod store;
 mod telemetry;
 
@@ -16,11 +17,14 @@ use std::{
 use anyhow::Context;
 use config::Config;
 use eventflow_adapter_http_api::Api;
+use eventflow_adapter_nats::InboundPorts;
+use eventflow_adapter_system::SystemClock;
 use eventflow_engine::{Engine, Node};
-use store::Opened;
+use store::{Nats, Opened};
 use tokio::{
     net::{TcpListener, TcpSocket},
     signal::unix::{SignalKind, signal},
+    sync::watch,
     time::timeout,
 };
 
@@ -69,8 +73,14 @@ async fn run(config: &Config, started: Instant) -> anyhow::Result<()> {
     let address = listener
         .local_addr()
         .context("the listening address cannot be read")?;
-    let Opened { backend, failures } = store::open(config, address.ip().is_loopback()).await?;
+    let node = node::name();
+    let Opened {
+        backend,
+        failures,
+        nats,
+    } = store::open(config, &node, address.ip().is_loopback()).await?;
     let settings = eventflow_engine::Config {
+        node,
         partitions: config.partitions(),
         ..Default::default()
     };
@@ -80,33 +90,60 @@ async fn run(config: &Config, started: Instant) -> anyhow::Result<()> {
     let workflows =
         definitions::register(&*engine.definitions(), config.workflows.as_deref()).await?;
 
-    let api = Api {
-        executions: engine.clone(),
-        controls: engine.clone(),
-        workflows: engine.definitions(),
-        tasks: engine.clone(),
-        system: Arc::new(Node::new(engine.clone(), metrics)),
-    };
     let stop = told_to_stop()?;
     println!(
         "EventFlow ready on http://{address} (store {}, {workflows} workflows, after {} ms)",
         config.store,
         started.elapsed().as_millis()
     );
-    // A task of its own runs on a worker, where connections are; this thread would be woken for each of them.
-    tokio::spawn(eventflow_adapter_http_api::serve(
-        listener,
-        api,
-        connections_max,
-        stop,
-    ))
-    .await
-    .context("the HTTP server panicked")?;
+    let api = Api {
+        executions: engine.clone(),
+        controls: engine.clone(),
+        workflows: engine.definitions(),
+        tasks: engine.clone(),
+        events: engine.clone(),
+        system: Arc::new(Node::new(engine.clone(), metrics)),
+    };
+    let (stopping, stopped) = watch::channel(false);
+    // Tasks of their own run on workers, where connections are; this thread would be woken for each of them.
+    let http = eventflow_adapter_http_api::serve(listener, api, connections_max, told(&stopped));
+    let mut faces = vec![tokio::spawn(http)];
+    if let Some(Nats { inbound, findings }) = nats {
+        tracing::info!("{findings}");
+        let messages = inbound.serve(inbound_ports(&engine), told(&stopped));
+        faces.push(tokio::spawn(messages));
+    }
+    stop.await;
+    stopping.send_replace(true);
+    for face in faces {
+        face.await
+            .context("what takes requests or messages panicked")?;
+    }
     if timeout(DRAIN_MAX, engine.shutdown()).await.is_err() {
         tracing::warn!("the store takes nothing: what was let in and not acknowledged is given up");
     }
     tracing::info!("stopped");
     Ok(())
+}
+
+fn inbound_ports(engine: &Arc<Engine>) -> InboundPorts {
+    InboundPorts {
+        executions: engine.clone(),
+        controls: engine.clone(),
+        tasks: engine.clone(),
+        events: engine.clone(),
+        calls: engine.clone(),
+        clock: Arc::new(SystemClock),
+    }
+}
+
+/// Completes once it is told to stop.
+fn told(stopped: &watch::Receiver<bool>) -> impl Future<Output = ()> + Send + use<> {
+    let mut stopped = stopped.clone();
+    async move {
+        // The sender is held until all have stopped.
+        let _ = stopped.wait_for(|stop| *stop).await;
+    }
 }
 
 fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {

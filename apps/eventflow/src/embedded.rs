@@ -36,6 +36,7 @@ impl Embedded {
             publisher: None,
             clock: Arc::new(SystemClock),
             ids: Arc::new(UuidIds),
+            cluster: None,
         };
         Ok(Self {
             engine: Engine::start(backend, Config::default()).await?,
@@ -58,6 +59,7 @@ impl Embedded {
             correlation: None,
             labels: std::collections::BTreeMap::new(),
             traceparent: None,
+            causation: None,
         };
         let started = Executions::start(&self.engine, request).await?;
         Ok(execution_view(started.view))

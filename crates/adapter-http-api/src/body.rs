@@ -10,10 +10,9 @@ use axum::{
 };
 use bytes::{Bytes, BytesMut};
 use eventflow_ports::inbound::Refusal;
-use eventflow_wire::v1::{Fault, REQUEST_BYTES_MAX};
+use eventflow_wire::v1::{REQUEST_BYTES_MAX, read};
 use futures::StreamExt as _;
 use serde::{Serialize, de::DeserializeOwned};
-use serde_path_to_error::Segment;
 
 use crate::{state::Shared, trouble::Trouble};
 
@@ -119,7 +118,7 @@ impl<T: DeserializeOwned> FromRequest<Shared> for Json<T> {
         if !raw.media.as_deref().is_some_and(is_json) {
             return Err(unsupported("application/json"));
         }
-        read(&raw.bytes).map(Self)
+        Ok(Self(read(&raw.bytes)?))
     }
 }
 
@@ -137,7 +136,7 @@ impl<T: DeserializeOwned + Default> FromRequest<Shared> for OptionalJson<T> {
         if !raw.media.as_deref().is_some_and(is_json) {
             return Err(unsupported("application/json"));
         }
-        read(&raw.bytes).map(Self)
+        Ok(Self(read(&raw.bytes)?))
     }
 }
 
@@ -151,44 +150,6 @@ pub(crate) fn unsupported(supported: &str) -> Trouble {
         StatusCode::UNSUPPORTED_MEDIA_TYPE,
         format!("send the body with the header `Content-Type: {supported}`"),
     )
-}
-
-/// Reads JSON. What is no JSON is 400, what is JSON of another shape 422 at its place.
-fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Trouble> {
-    serde_json::from_slice(bytes).map_err(|error| {
-        if error.is_data() {
-            Trouble::invalid([locate::<T>(bytes, &error)])
-        } else {
-            Trouble::malformed(format!("the body is not JSON: {error}"))
-        }
-    })
-}
-
-/// Reads again what could not be read, this time keeping track of the place.
-fn locate<T: DeserializeOwned>(bytes: &[u8], error: &serde_json::Error) -> Fault {
-    let mut reader = serde_json::Deserializer::from_slice(bytes);
-    let pointer = serde_path_to_error::deserialize::<_, T>(&mut reader)
-        .err()
-        .map(|error| pointer(error.path()))
-        .unwrap_or_default();
-    Fault::at(pointer, error.to_string())
-}
-
-fn pointer(path: &serde_path_to_error::Path) -> String {
-    path.iter().fold(String::new(), |mut pointer, segment| {
-        match segment {
-            Segment::Seq { index } => {
-                pointer.push('/');
-                pointer.push_str(&index.to_string());
-            }
-            Segment::Map { key } => {
-                pointer.push('/');
-                pointer.push_str(&key.replace('~', "~0").replace('/', "~1"));
-            }
-            Segment::Enum { .. } | Segment::Unknown => {}
-        }
-        pointer
-    })
 }
 
 /// An answer in JSON.

@@ -1,12 +1,11 @@
 //! Steering executions: pause, resume, stop, and what one waits for.
 
-use std::sync::Arc;
-
 use axum::{extract::State, http::StatusCode, response::Response};
-use eventflow_ports::inbound::{Action, Refusal};
+use eventflow_ports::inbound::Action;
 use eventflow_wire::v1::{
-    controls::{ControlBody, Explanation, REASON_CHARACTERS_MAX},
+    controls::{ControlBody, Explanation},
     executions::Summary,
+    shape::{reason, summary},
 };
 
 use crate::{
@@ -83,24 +82,7 @@ async fn control(
         .controls()
         .control(shared.tenant(), &execution, action, reason)
         .await?;
-    Ok(answer(StatusCode::ACCEPTED, &shape::summary(view)))
-}
-
-fn reason(body: ControlBody) -> Result<Option<Arc<str>>, Trouble> {
-    let length = body
-        .reason
-        .as_ref()
-        .map_or(0, |reason| reason.chars().count());
-    if length > REASON_CHARACTERS_MAX {
-        return Err(Trouble::from(Refusal::Invalid {
-            detail: format!("the reason is too long: {length} characters"),
-            faults: vec![eventflow_ports::inbound::Fault::at(
-                "/reason",
-                format!("may have at most {REASON_CHARACTERS_MAX} characters"),
-            )],
-        }));
-    }
-    Ok(body.reason)
+    Ok(answer(StatusCode::ACCEPTED, &summary(view)))
 }
 
 /// What an execution waits for.

@@ -9,13 +9,16 @@ use axum::{
 };
 use eventflow_domain::ExecutionId;
 use eventflow_ports::inbound::{ExecutionView, Started};
-use eventflow_wire::v1::executions::{self as wire, HistoryAnswer, ListAnswer, StartBody, Summary};
+use eventflow_wire::v1::{
+    executions::{self as wire, HistoryAnswer, ListAnswer, StartBody, Summary},
+    shape::{StartContext, start as start_execution, summary},
+};
 
 use crate::{
     body::{Json, Segments, answer},
     header as request,
     query::Pairs,
-    shape::{self, StartHeaders},
+    shape,
     state::Shared,
     stream,
     trouble::Trouble,
@@ -45,11 +48,12 @@ pub(crate) async fn start(
     headers: HeaderMap,
     Json(body): Json<StartBody>,
 ) -> Result<Response, Trouble> {
-    let given = StartHeaders {
+    let given = StartContext {
         idempotency_key: request::idempotency_key(&headers)?,
         traceparent: request::traceparent(&headers),
+        ..StartContext::default()
     };
-    let start = shape::start(shared.tenant(), body, given)?;
+    let start = start_execution(shared.tenant(), body, given)?;
     let started = shared.executions().start(start).await?;
     let Some(wait) = request::preferred_wait(&headers) else {
         return Ok(accepted(started.view));
@@ -88,7 +92,7 @@ async fn ended(
 
 fn accepted(view: ExecutionView) -> Response {
     let location = HeaderValue::from_str(&format!("/v1/executions/{}", view.execution));
-    let mut response = answer(StatusCode::ACCEPTED, &shape::summary(view));
+    let mut response = answer(StatusCode::ACCEPTED, &summary(view));
     response
         .headers_mut()
         .extend(location.map(|location| (header::LOCATION, location)));

@@ -18,6 +18,7 @@ mod body;
 mod connection;
 mod controls;
 mod document;
+mod events;
 mod executions;
 mod header;
 mod openapi;

@@ -9,7 +9,7 @@ use utoipa::{
 };
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use crate::{controls, executions, operations, state::Shared, tasks, workflows};
+use crate::{controls, events, executions, operations, state::Shared, tasks, workflows};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -39,7 +39,7 @@ pub(crate) fn routes() -> (axum::Router<Shared>, Document) {
         .routes(routes!(executions::view))
         .routes(routes!(executions::history))
         .routes(routes!(executions::events))
-        .routes(routes!(executions::all_events))
+        .routes(routes!(executions::all_events, events::accept))
         .routes(routes!(controls::pause))
         .routes(routes!(controls::resume))
         .routes(routes!(controls::stop))

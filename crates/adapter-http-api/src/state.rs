@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use eventflow_domain::Tenant;
-use eventflow_ports::inbound::{Controls, Executions, Refusal, System, Tasks, Workflows};
+use eventflow_ports::inbound::{Controls, Events, Executions, Refusal, System, Tasks, Workflows};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::trouble::Trouble;
@@ -31,6 +31,8 @@ pub struct Api {
     pub workflows: Arc<dyn Workflows>,
     /// Leasing attempts and bringing their results.
     pub tasks: Arc<dyn Tasks>,
+    /// Taking events from outside.
+    pub events: Arc<dyn Events>,
     /// Readiness, partitions, limits, metrics.
     pub system: Arc<dyn System>,
 }
@@ -76,6 +78,10 @@ impl Shared {
 
     pub(crate) fn tasks(&self) -> &dyn Tasks {
         &*self.0.api.tasks
+    }
+
+    pub(crate) fn events(&self) -> &dyn Events {
+        &*self.0.api.events
     }
 
     pub(crate) fn system(&self) -> &dyn System {

@@ -16,7 +16,7 @@ use eventflow_ports::{
     LifecycleEvent,
     inbound::{HistoryPage, Refusal, StreamFrom},
 };
-use eventflow_wire::v1::one_line;
+use eventflow_wire::v1::{events::CloudEvent, one_line};
 use futures::{Stream, StreamExt as _, TryStreamExt as _, stream};
 use serde::Serialize;
 
@@ -76,7 +76,7 @@ async fn events(
 
 fn lifecycle(id: &str, event: LifecycleEvent) -> Event {
     let kind = event.kind;
-    shown(kind, &shape::event(event)).id(id)
+    shown(kind, &CloudEvent::from(event)).id(id)
 }
 
 /// Why a stream ends before its time; a reader comes back with its last `id`.

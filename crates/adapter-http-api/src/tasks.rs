@@ -1,15 +1,14 @@
 //! The agents' side: leases, results and signs of life. The hot path: parse once, call once, write once.
 
-use std::sync::Arc;
-
 use axum::{
     extract::State,
     http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
-use eventflow_ports::inbound::{LeaseRequest, Refusal, ResultOutcome};
+use eventflow_ports::inbound::{Fault, LeaseRequest, ResultOutcome};
 use eventflow_wire::v1::{
-    Fault, Problem, RESULTS_MAX,
+    RESULTS_MAX,
+    batch::{Batch, Stand, Told, told, unanswered},
     tasks::{
         AcceptedAnswer, CompleteBody, FailBody, HeartbeatAnswer, HeartbeatBody, LeaseAnswer,
         LeaseBody, LeasedTask, ResultAnswer, ResultItem, ResultsAnswer, ResultsBody,
@@ -102,12 +101,17 @@ pub(crate) async fn heartbeat(
 }
 
 async fn one(shared: &Shared, item: ResultItem) -> Result<Response, Trouble> {
-    let result = shape::result(item, None)?;
+    let Told::Result(result) = told(item, Stand::Verdict)? else {
+        return Err(Trouble::malformed("a task is begun by leasing it"));
+    };
     let outcomes = shared.tasks().results(shared.tenant(), vec![result]).await;
-    match outcomes.into_iter().next().unwrap_or_else(unanswered) {
-        ResultOutcome::Accepted => Ok(([(header::CONTENT_TYPE, JSON)], "{}").into_response()),
-        ResultOutcome::Alive(heartbeat) => Ok(answer(StatusCode::OK, &shape::heartbeat(heartbeat))),
-        ResultOutcome::Refused(refusal) => Err(refusal.into()),
+    match outcomes.into_iter().next() {
+        Some(ResultOutcome::Accepted) => Ok(([(header::CONTENT_TYPE, JSON)], "{}").into_response()),
+        Some(ResultOutcome::Alive(heartbeat)) => {
+            Ok(answer(StatusCode::OK, &HeartbeatAnswer::from(heartbeat)))
+        }
+        Some(ResultOutcome::Refused(refusal)) => Err(refusal.into()),
+        None => Err(unanswered().into()),
     }
 }
 
@@ -148,37 +152,21 @@ pub(crate) async fn results(
 }
 
 async fn bring(shared: &Shared, items: Vec<ResultItem>) -> Vec<ResultAnswer> {
-    let mut results = Vec::with_capacity(items.len());
-    let mut refused: Vec<(Arc<str>, Option<Problem>)> = Vec::with_capacity(items.len());
-    for (place, item) in items.into_iter().enumerate() {
-        let token = Arc::clone(&item.token);
-        let problem = match shape::result(item, Some(place)) {
-            Ok(result) => {
-                results.push(result);
-                None
-            }
-            Err(trouble) => Some(trouble.into_problem()),
-        };
-        refused.push((token, problem));
-    }
+    let (tasks, tenant) = (shared.tasks(), shared.tenant());
+    let Batch {
+        begins,
+        results,
+        places,
+    } = Batch::of(items);
+    let begun = if begins.is_empty() {
+        Vec::new()
+    } else {
+        tasks.begin(tenant, begins).await
+    };
     let outcomes = if results.is_empty() {
         Vec::new()
     } else {
-        shared.tasks().results(shared.tenant(), results).await
+        tasks.results(tenant, results).await
     };
-    let mut outcomes = outcomes.into_iter();
-    refused
-        .into_iter()
-        .map(|(token, problem)| match problem {
-            Some(problem) => shape::refused(token, problem),
-            None => shape::outcome(token, outcomes.next().unwrap_or_else(unanswered)),
-        })
-        .collect()
-}
-
-/// The answer to a result that the port gave none to.
-fn unanswered() -> ResultOutcome {
-    ResultOutcome::Refused(Refusal::unavailable(
-        "the result was not answered: send it again",
-    ))
+    places.answers(begun, outcomes)
 }

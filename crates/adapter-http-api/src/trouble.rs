@@ -9,8 +9,8 @@ use axum::{
     middleware::Next,
     response::{IntoResponse, Response},
 };
-use eventflow_ports::inbound::Refusal;
-use eventflow_wire::v1::{Fault, Problem};
+use eventflow_ports::inbound::{Fault, Refusal};
+use eventflow_wire::v1::{self as wire, Problem, invalid, retry_after};
 
 /// The media type of a problem (RFC 9457).
 pub(crate) const PROBLEM: HeaderValue = HeaderValue::from_static("application/problem+json");
@@ -38,21 +38,11 @@ impl Trouble {
 
     /// 422: it can be read but is wrong, at these places.
     pub(crate) fn invalid(faults: impl IntoIterator<Item = Fault>) -> Self {
-        let faults: Vec<Fault> = faults.into_iter().collect();
-        let detail = match faults.as_slice() {
-            [only] => only.detail.clone(),
-            all => format!("{} things are wrong, see `errors`", all.len()),
-        };
-        Self::new(StatusCode::UNPROCESSABLE_ENTITY, detail).with(faults)
+        invalid(faults.into_iter().collect()).into()
     }
 
-    pub(crate) fn with(mut self, faults: impl IntoIterator<Item = Fault>) -> Self {
+    pub(crate) fn with(mut self, faults: impl IntoIterator<Item = wire::Fault>) -> Self {
         self.0.0.errors.extend(faults);
-        self
-    }
-
-    fn after(mut self, retry_after: Duration) -> Self {
-        self.0.1 = Some(retry_after);
         self
     }
 
@@ -63,23 +53,8 @@ impl Trouble {
 
 impl From<Refusal> for Trouble {
     fn from(refusal: Refusal) -> Self {
-        let detail = refusal.to_string();
-        match refusal {
-            Refusal::Malformed { faults, .. } => {
-                Self::malformed(detail).with(faults.into_iter().map(Fault::from))
-            }
-            Refusal::NotFound(_) => Self::not_found(detail),
-            Refusal::Contradiction(_) => Self::new(StatusCode::CONFLICT, detail),
-            Refusal::TooLarge { .. } => Self::new(StatusCode::PAYLOAD_TOO_LARGE, detail),
-            Refusal::Invalid { faults, .. } => Self::new(StatusCode::UNPROCESSABLE_ENTITY, detail)
-                .with(faults.into_iter().map(Fault::from)),
-            Refusal::Busy { retry_after, .. } => {
-                Self::new(StatusCode::TOO_MANY_REQUESTS, detail).after(retry_after)
-            }
-            Refusal::Unavailable { retry_after, .. } => {
-                Self::new(StatusCode::SERVICE_UNAVAILABLE, detail).after(retry_after)
-            }
-        }
+        let again = retry_after(&refusal);
+        Self(Box::new((refusal.into(), again)))
     }
 }
 

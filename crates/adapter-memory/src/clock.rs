@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -26,6 +27,8 @@ pub struct ManualClock(Arc<Mutex<State>>);
 #[derive(Debug)]
 struct State {
     now: Timestamp,
+    /// By how much it was moved on, all in all.
+    elapsed: DurationMs,
     /// Whoever sleeps, by when it wants to wake and by its number; all of them later than now.
     sleepers: BTreeMap<(Timestamp, u64), oneshot::Sender<()>>,
     last: u64,
@@ -42,6 +45,7 @@ impl ManualClock {
     pub fn at(now: Timestamp) -> Self {
         Self(Arc::new(Mutex::new(State {
             now,
+            elapsed: DurationMs(0),
             sleepers: BTreeMap::new(),
             last: 0,
         })))
@@ -56,6 +60,7 @@ impl ManualClock {
     pub fn set(&self, at: Timestamp) {
         let due = {
             let mut state = lock(&self.0);
+            state.elapsed.0 += at.since(state.now).0;
             state.now = at;
             let later = state.sleepers.split_off(&(Timestamp(at.0 + 1), 0));
             std::mem::replace(&mut state.sleepers, later)
@@ -76,6 +81,10 @@ impl ManualClock {
 impl Clock for ManualClock {
     fn now(&self) -> Timestamp {
         lock(&self.0).now
+    }
+
+    fn elapsed(&self) -> Duration {
+        Duration::from_millis(lock(&self.0).elapsed.0)
     }
 
     async fn sleep_until(&self, at: Timestamp) {
@@ -110,6 +119,16 @@ impl Drop for Sleeping<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_clock_that_is_set_back_takes_nothing_from_what_has_elapsed() {
+        let clock = ManualClock::default();
+        clock.advance(DurationMs(30));
+        clock.set(EPOCH);
+        assert_eq!(clock.elapsed(), Duration::from_millis(30));
+        clock.advance(DurationMs(5));
+        assert_eq!(clock.elapsed(), Duration::from_millis(35));
+    }
 
     #[tokio::test]
     async fn a_simulation_jumps_from_sleeper_to_sleeper() {

@@ -12,6 +12,8 @@ mod http_client;
 mod ids;
 mod journal;
 mod key_store;
+mod leadership;
+mod peers;
 mod task_queue;
 mod view;
 
@@ -26,6 +28,8 @@ pub use http_client::{REQUESTS_KEPT_MAX, Script, ScriptedHttpClient};
 pub use ids::SequentialIds;
 pub use journal::{JOURNAL_BYTES_MAX, MemoryJournal, RECORD_BYTES_MAX};
 pub use key_store::MemoryKeyStore;
+pub use leadership::MemoryLeadership;
+pub use peers::MemoryPeers;
 pub use task_queue::{MemoryTaskQueue, QUEUED_TASKS_MAX};
 pub use view::MemoryView;
 

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
+    path::Path,
     sync::{Arc, Mutex},
 };
 
@@ -139,5 +140,24 @@ impl View for MemoryView {
             .get(&partition)
             .and_then(|partition| partition.tenants.get(&query.tenant));
         Ok(rows.map_or_else(Vec::new, |rows| rows.list(&query)))
+    }
+
+    /// Has no files.
+    async fn copy(
+        &self,
+        _partition: PartitionId,
+        _to: &Path,
+    ) -> Result<Option<ViewPosition>, ViewError> {
+        Ok(None)
+    }
+
+    async fn replace(&self, _partition: PartitionId, from: &Path) -> Result<(), ViewError> {
+        Err(ViewError::Unfit(
+            format!(
+                "{}: a view in memory has no files, so no file is a copy of one",
+                from.display()
+            )
+            .into(),
+        ))
     }
 }

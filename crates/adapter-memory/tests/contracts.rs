@@ -5,8 +5,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use eventflow_adapter_memory::{
     Faults, ManualClock, MemoryBlobStore, MemoryDefinitionStore, MemoryEventPublisher,
-    MemoryJournal, MemoryKeyStore, MemoryTaskQueue, MemoryView, RECORD_BYTES_MAX, Script,
-    ScriptedHttpClient, SequentialIds,
+    MemoryJournal, MemoryKeyStore, MemoryLeadership, MemoryPeers, MemoryTaskQueue, MemoryView,
+    RECORD_BYTES_MAX, Script, ScriptedHttpClient, SequentialIds,
 };
 use eventflow_contracts::{
     blob_store::BlobStoreFixture,
@@ -26,6 +26,10 @@ use eventflow_contracts::{
     journal_contract,
     key_store::KeyStoreFixture,
     key_store_contract,
+    leadership::LeadershipFixture,
+    leadership_contract,
+    peers::PeersFixture,
+    peers_contract,
     task_queue::TaskQueueFixture,
     task_queue_contract,
     view::ViewFixture,
@@ -34,7 +38,7 @@ use eventflow_contracts::{
 use eventflow_domain::{Digest, DurationMs, Tenant};
 use eventflow_ports::{
     BlobStore, Clock, DefinitionStore, EventPublisher, HttpClient, HttpRequest, Ids, Journal,
-    KeyStore, TaskQueue, View,
+    KeyStore, Leadership, Peers, TaskQueue, View,
 };
 
 #[derive(Default)]
@@ -55,12 +59,29 @@ impl ViewFixture for Memory<MemoryView> {
     async fn open(&self) -> Arc<dyn View> {
         Arc::new(self.0.clone())
     }
+    fn has_files(&self) -> bool {
+        false
+    }
+}
+
+#[async_trait]
+impl LeadershipFixture for Memory<MemoryLeadership> {
+    async fn open(&self) -> Arc<dyn Leadership> {
+        Arc::new(self.0.clone())
+    }
+}
+
+#[async_trait]
+impl PeersFixture for Memory<MemoryPeers> {
+    async fn open(&self) -> Arc<dyn Peers> {
+        Arc::new(self.0.clone())
+    }
 }
 
 #[async_trait]
 impl TaskQueueFixture for Memory<MemoryTaskQueue> {
     async fn open(&self) -> Arc<dyn TaskQueue> {
-        Arc::new(self.0.clone())
+        Arc::new(self.0.watching())
     }
 }
 
@@ -193,7 +214,13 @@ decorated!(JournalFixture, Journal, MemoryJournal {
         self.0.record_bytes_max()
     }
 });
-decorated!(ViewFixture, View, MemoryView {});
+decorated!(ViewFixture, View, MemoryView {
+    fn has_files(&self) -> bool {
+        self.0.has_files()
+    }
+});
+decorated!(LeadershipFixture, Leadership, MemoryLeadership {});
+decorated!(PeersFixture, Peers, MemoryPeers {});
 decorated!(TaskQueueFixture, TaskQueue, MemoryTaskQueue {});
 decorated!(EventPublisherFixture, EventPublisher, MemoryEventPublisher {
     async fn published(&self) -> Vec<Arc<str>> {
@@ -232,6 +259,13 @@ macro_rules! both {
 
 both!(journal_contract, journal, faulty_journal, MemoryJournal);
 both!(view_contract, view, faulty_view, MemoryView);
+both!(
+    leadership_contract,
+    leadership,
+    faulty_leadership,
+    MemoryLeadership
+);
+both!(peers_contract, peers, faulty_peers, MemoryPeers);
 both!(
     task_queue_contract,
     task_queue,

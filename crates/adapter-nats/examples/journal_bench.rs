@@ -9,7 +9,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use eventflow_adapter_nats::{JournalConfig, NatsJournal};
+use eventflow_adapter_nats::{NatsConfig, NatsJournal};
 use eventflow_domain::{PartitionId, Position};
 use eventflow_nats_server::{NatsCluster, NatsServer, Options};
 use eventflow_ports::{Journal, ReadLimit};
@@ -42,11 +42,11 @@ async fn bench(
     let client = async_nats::connect(urls).await?;
     for kib in [8_usize, 64] {
         for in_flight in [1, 4] {
-            let config = JournalConfig {
+            let config = NatsConfig {
                 prefix: format!("bench-{kib}-{in_flight}"),
                 partitions: 1,
                 replicas,
-                ..JournalConfig::default()
+                ..NatsConfig::default()
             };
             let journal = NatsJournal::open(&client, config).await?;
             let (each, took) = appends(&journal, kib * 1024, in_flight, of).await?;

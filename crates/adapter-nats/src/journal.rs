@@ -6,14 +6,14 @@
 //! acknowledged is seen.
 
 mod pipeline;
-mod reading;
+pub(crate) mod reading;
 mod stream;
 
-use std::{future::ready, time::Duration};
+use std::future::ready;
 
 use async_nats::{
     Client,
-    jetstream::{self, context::ContextBuilder, stream::Stream},
+    jetstream::{self, stream::Stream},
 };
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -24,38 +24,8 @@ use eventflow_ports::{
 use tokio::time::Instant;
 
 use self::pipeline::{Pipeline, Target, record_bytes_max};
-pub use self::stream::{Difference, OpenError};
-
-/// Where and how a journal is kept.
-#[derive(Debug, Clone)]
-pub struct JournalConfig {
-    /// What subjects begin with, `eventflow.journal.<p>`, and in upper case what streams do, `EVENTFLOW_JOURNAL_<p>`.
-    /// 1 to 64 of `A-Z a-z 0-9 _ -`.
-    pub prefix: String,
-    /// Partitions `0..partitions` are there.
-    pub partitions: u16,
-    /// Copies of each record, on as many servers: 1 or 3.
-    pub replicas: usize,
-    /// How long the server may take over one append or read before it counts as unavailable.
-    pub answer_within: Duration,
-    /// How long a server that does not answer is asked again when the journal is opened.
-    pub open_within: Duration,
-}
-
-impl Default for JournalConfig {
-    fn default() -> Self {
-        Self {
-            prefix: "eventflow".to_owned(),
-            partitions: 4,
-            replicas: 1,
-            // Shorter than the patience of who waits for an HTTP answer.
-            answer_within: Duration::from_secs(5),
-            // A cluster that is starting loses requests while it elects its leaders, which takes up to 9 s where votes
-            // are split.
-            open_within: Duration::from_secs(20),
-        }
-    }
-}
+pub(crate) use self::stream::needed;
+use crate::{NatsConfig, OpenError, stream as streams};
 
 /// [`Journal`] on streams of a NATS server or cluster.
 ///
@@ -77,16 +47,14 @@ struct Partition {
 impl NatsJournal {
     /// Creates the streams that are not there, verifies those that are, and starts a task per partition that carries
     /// out its appends in order.
-    pub async fn open(client: &Client, config: JournalConfig) -> Result<Self, OpenError> {
-        stream::check_prefix(&config.prefix)?;
-        let context = ContextBuilder::new()
-            .timeout(config.answer_within)
-            .build(client.clone());
+    pub async fn open(client: &Client, config: NatsConfig) -> Result<Self, OpenError> {
+        streams::check_prefix(&config.prefix)?;
+        let context = config.context(client);
         let deadline = Instant::now() + config.open_within;
         let mut partitions = Vec::with_capacity(usize::from(config.partitions));
         for partition in 0..config.partitions {
             let needed = stream::needed(&config, PartitionId(partition));
-            let stream = stream::open(&context, &needed, deadline).await?;
+            let stream = streams::open(&context, &needed, deadline).await?;
             partitions.push(Partition::start(&context, stream, &needed, &config));
         }
         Ok(Self {
@@ -119,7 +87,7 @@ impl Partition {
         context: &jetstream::Context,
         stream: Stream<()>,
         needed: &jetstream::stream::Config,
-        config: &JournalConfig,
+        config: &NatsConfig,
     ) -> Self {
         let pipeline = Pipeline::start(Target {
             context: context.clone(),

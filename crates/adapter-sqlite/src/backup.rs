@@ -152,12 +152,19 @@ impl Copy<'_> {
     }
 }
 
-/// All pages as they are now, in one read transaction: a writer's commits go on, into the WAL.
-fn copy_database(source: &Connection, path: &Path) -> rusqlite::Result<Connection> {
+/// A file with all pages as they are now.
+pub(crate) fn copy_database(source: &Connection, path: &Path) -> rusqlite::Result<Connection> {
     let mut target = Connection::open(path)?;
-    let outcome = backup::Backup::new(source, &mut target)?.step(-1)?;
+    copy_pages(source, &mut target)?;
+    Ok(target)
+}
+
+/// Makes the target what the source is now, or leaves it as it is: one read transaction here and one write transaction
+/// there. A writer's commits go on meanwhile, into the WAL; so do the target's readers, on what was there before.
+pub(crate) fn copy_pages(source: &Connection, target: &mut Connection) -> rusqlite::Result<()> {
+    let outcome = backup::Backup::new(source, target)?.step(-1)?;
     match outcome {
-        StepResult::Done => Ok(target),
+        StepResult::Done => Ok(()),
         // Somebody else holds one of the files, as a tool that repairs it does.
         _ => Err(rusqlite::Error::SqliteFailure(
             rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_BUSY),

@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, fs, path::Path};
 use bytes::Bytes;
 use eventflow_adapter_sqlite::{OpenError, SqliteStore, SqliteView};
 use eventflow_domain::{ExecutionId, Json, Position, Tenant, Timestamp, execution::Status};
-use eventflow_ports::{ListQuery, View, ViewBatch, ViewPosition, ViewRow};
+use eventflow_ports::{ListQuery, View, ViewBatch, ViewError, ViewPosition, ViewRow};
 use rusqlite::Connection;
 use support::{P0, all, append, copy, directory, record};
 
@@ -249,4 +249,52 @@ async fn pages(view: &dyn View, mut query: ListQuery) -> Vec<ExecutionId> {
         query.before = Some((last.created_at, last.execution.clone()));
         seen.extend(page.into_iter().map(|row| row.execution));
     }
+}
+
+#[tokio::test]
+async fn a_view_that_was_replaced_goes_on_after_a_restart_with_the_copy() {
+    let (directory, elsewhere) = (directory(), directory());
+    let copied = elsewhere.path().join("copy");
+    {
+        let view = SqliteView::open(elsewhere.path(), 1).expect("opened");
+        apply(
+            &view,
+            7,
+            (0..500).map(|n| row(n, Status::Running)).collect(),
+        )
+        .await;
+        let position = view.copy(P0, &copied).await.expect("copied");
+        assert_eq!(position.expect("files").through, Position(7));
+    }
+    {
+        let view = SqliteView::open(directory.path(), 1).expect("opened");
+        apply(&view, 9, vec![row(1000, Status::Running)]).await;
+        view.replace(P0, &copied).await.expect("replaced");
+        apply(&view, 8, vec![row(500, Status::Running)]).await;
+    }
+    let view = SqliteView::open(directory.path(), 1).expect("opened");
+    assert_eq!(through(&view).await, 8);
+    assert_eq!(view.open(P0).await.expect("listed").len(), 501);
+}
+
+#[tokio::test]
+async fn a_copy_of_another_version_is_refused_and_nothing_changes() {
+    let directory = directory();
+    let copied = directory.path().join("copy");
+    let view = SqliteView::open(directory.path(), 1).expect("opened");
+    apply(&view, 1, vec![row(1, Status::Running)]).await;
+    view.copy(P0, &copied).await.expect("copied");
+    apply(&view, 2, vec![row(2, Status::Running)]).await;
+    let of_later = Connection::open(&copied).expect("opened");
+    of_later
+        .pragma_update(None, "user_version", 99)
+        .expect("set");
+    drop(of_later);
+    let refused = view.replace(P0, &copied).await;
+    let Err(ViewError::Unfit(reason)) = refused else {
+        panic!("{refused:?}");
+    };
+    assert!(reason.to_string().contains("99"), "{reason}");
+    assert_eq!(through(&view).await, 2);
+    assert_eq!(view.open(P0).await.expect("listed").len(), 2);
 }

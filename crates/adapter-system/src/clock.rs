@@ -1,6 +1,9 @@
 //! The `Clock` port on the system's time of day.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::{
+    sync::LazyLock,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
 
 use async_trait::async_trait;
 use eventflow_domain::Timestamp;
@@ -24,6 +27,12 @@ impl Clock for SystemClock {
         Timestamp(i64::try_from(millis).unwrap_or(i64::MAX))
     }
 
+    fn elapsed(&self) -> Duration {
+        // Goes on while the process is stopped; while the machine itself sleeps it does not.
+        static BEGAN: LazyLock<Instant> = LazyLock::new(Instant::now);
+        BEGAN.elapsed()
+    }
+
     async fn sleep_until(&self, at: Timestamp) {
         loop {
             // Asked again after every sleep: where the time of day was set back, it is not there yet.
@@ -38,8 +47,6 @@ impl Clock for SystemClock {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Instant;
-
     use super::*;
 
     #[tokio::test]

@@ -1,14 +1,15 @@
 //! An agent: how it is set up, and how it runs and ends.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::HashMap, path::PathBuf, pin::pin, sync::Arc, time::Duration};
 
-use eventflow_domain::{AgentName, Capability, ids::InvalidName};
+use eventflow_domain::{AgentName, Capability, Tenant, ids::InvalidName};
 use tokio::task::JoinSet;
 
 use crate::{
-    Handler, InvalidServer, Server,
+    Handler, InvalidNats, InvalidServer, Nats, Server, Transport,
     calls::{Asking, said},
     exchange, held,
+    nats::{self, Place},
     running::Running,
     task::Order,
 };
@@ -28,7 +29,7 @@ const HURRY_WITHIN: Duration = Duration::from_secs(2);
 /// The failures of abandoned attempts get so long to be delivered.
 const LAST_WORDS_WITHIN: Duration = Duration::from_secs(3);
 
-/// Leases tasks, performs them and brings back the results, until it is told to end.
+/// Takes tasks, performs them and brings back the results, until it is told to end.
 #[derive(Debug)]
 pub struct Agent {
     running: Arc<Running>,
@@ -41,6 +42,9 @@ pub struct Agent {
 pub struct AgentBuilder {
     url: String,
     token: Option<String>,
+    creds: Option<PathBuf>,
+    prefix: String,
+    tenant: String,
     name: String,
     handlers: Vec<(String, Arc<dyn Handler>)>,
     concurrency: u32,
@@ -55,6 +59,9 @@ pub enum Misconfigured {
     /// Where to go.
     #[error(transparent)]
     Server(#[from] InvalidServer),
+    /// Where to go, over NATS.
+    #[error(transparent)]
+    Nats(#[from] InvalidNats),
     /// What it or one of its capabilities is called.
     #[error(transparent)]
     Name(#[from] InvalidName),
@@ -86,11 +93,15 @@ pub enum AgentError {
 }
 
 impl Agent {
-    /// An agent of the service at this URL.
+    /// An agent of the service at this URL: `http://host:port` or `https://host`; or of the service on these NATS
+    /// servers: `nats://host:port` or `tls://host:port`, several with commas between them.
     pub fn builder(url: impl Into<String>) -> AgentBuilder {
         AgentBuilder {
             url: url.into(),
             token: None,
+            creds: None,
+            prefix: "eventflow".into(),
+            tenant: "default".into(),
             name: "agent".into(),
             handlers: Vec::new(),
             concurrency: CONCURRENCY,
@@ -100,9 +111,9 @@ impl Agent {
         }
     }
 
-    /// The service it works for, with its count of requests.
-    pub fn server(&self) -> &Server {
-        &self.running.server
+    /// The way to the service it works for, with its count of requests.
+    pub fn transport(&self) -> &Transport {
+        &self.running.transport
     }
 
     /// Works until `shutdown` is ready, then lets what is under way finish. Dropping the future ends everything at
@@ -115,12 +126,20 @@ impl Agent {
         for _ in 0..exchange::CONNECTIONS {
             background.spawn(exchange::run(Arc::clone(running)));
         }
-        let ended = tokio::select! {
-            () = shutdown => Ok(()),
-            problem = running.poll() => Err(AgentError::Refused(said(&problem))),
+        let mut polling = pin!(running.poll());
+        let refused = tokio::select! {
+            () = shutdown => {
+                running.drain();
+                polling.await
+            }
+            refused = &mut polling => refused,
         };
         let drained = self.drain().await;
-        ended.and(drained)
+        running.transport.flush().await;
+        match refused {
+            Some(problem) => Err(AgentError::Refused(said(&problem))),
+            None => drained,
+        }
     }
 
     async fn drain(&self) -> Result<(), AgentError> {
@@ -160,9 +179,27 @@ impl AgentBuilder {
         self
     }
 
-    /// With this bearer token, where there is one.
+    /// With this bearer token, where there is one. Over NATS the credentials or the URL say who it is.
     pub fn token(mut self, token: Option<String>) -> Self {
         self.token = token;
+        self
+    }
+
+    /// With this NATS credentials file, where there is one.
+    pub fn creds(mut self, file: Option<PathBuf>) -> Self {
+        self.creds = file;
+        self
+    }
+
+    /// Of the service whose NATS subjects begin with this; `eventflow` otherwise.
+    pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
+        self.prefix = prefix.into();
+        self
+    }
+
+    /// For this tenant over NATS, `default` otherwise. Over HTTP the token says whose tasks it performs.
+    pub fn tenant(mut self, tenant: impl Into<String>) -> Self {
+        self.tenant = tenant.into();
         self
     }
 
@@ -199,7 +236,7 @@ impl AgentBuilder {
 
     /// The agent, or what is wrong with it.
     pub fn build(self) -> Result<Agent, Misconfigured> {
-        let server = Server::new(&self.url, self.token.as_deref())?;
+        let transport = self.transport()?;
         let agent = AgentName::parse(&self.name)?;
         let named = self.handlers.len();
         let handlers: HashMap<Capability, Arc<dyn Handler>> = self
@@ -223,7 +260,7 @@ impl AgentBuilder {
         };
         Ok(Agent {
             running: Arc::new(Running::new(
-                server,
+                transport,
                 asking,
                 handlers,
                 self.concurrency,
@@ -232,6 +269,21 @@ impl AgentBuilder {
             concurrency: self.concurrency,
             drain_within: self.drain_within,
         })
+    }
+
+    fn transport(&self) -> Result<Transport, Misconfigured> {
+        if !nats::is_nats(&self.url) {
+            let server = Server::new(&self.url, self.token.as_deref())?;
+            return Ok(Transport::Http(server));
+        }
+        let nats = Nats::new(Place {
+            url: &self.url,
+            creds: self.creds.as_deref(),
+            prefix: &self.prefix,
+            tenant: Tenant::parse(&self.tenant)?,
+            name: &self.name,
+        })?;
+        Ok(Transport::Nats(nats))
     }
 }
 

@@ -5,17 +5,8 @@ use std::time::Duration;
 use eventflow_domain::{AgentName, Capability, DurationMs};
 use eventflow_wire::v1::{
     Problem, Span,
-    tasks::{LeaseAnswer, LeaseBody, LeasedTask, ResultItem, ResultsAnswer, ResultsBody},
+    tasks::{BeginBody, LeaseBody},
 };
-use serde::de::DeserializeOwned;
-
-use crate::{
-    Server,
-    server::{Answer, Call},
-};
-
-/// How much longer than the service's own waiting a lease may take, before the connection counts as broken.
-const LEASE_MARGIN: Duration = Duration::from_secs(10);
 
 /// Why a request was not answered as hoped: one variant per decision of the agent.
 #[derive(Debug, Clone)]
@@ -29,7 +20,28 @@ pub(crate) enum Refused {
     Never(Box<Problem>),
 }
 
-/// Who asks for what, the same in every lease.
+impl Refused {
+    /// Not answered, or not so that it can be understood.
+    pub(crate) fn unheard(why: impl Into<String>) -> Self {
+        Self::Later {
+            why: why.into(),
+            after: None,
+        }
+    }
+
+    /// Answered by a problem.
+    pub(crate) fn by(problem: Problem, after: Option<Duration>) -> Self {
+        match problem.status {
+            408 | 425 | 429 | 500.. => Self::Later {
+                why: said(&problem),
+                after,
+            },
+            _ => Self::Never(Box::new(problem)),
+        }
+    }
+}
+
+/// Who asks for what, the same in every lease and every begin.
 #[derive(Debug, Clone)]
 pub(crate) struct Asking {
     pub(crate) agent: AgentName,
@@ -47,50 +59,13 @@ impl Asking {
             lease_for: Some(span(self.lease)),
         }
     }
-}
 
-pub(crate) async fn lease(
-    server: &Server,
-    asking: &Asking,
-    max: usize,
-    wait: Duration,
-) -> Result<Vec<LeasedTask>, Refused> {
-    let call = Call::post("/v1/tasks/lease")
-        .json(&asking.body(max, Some(wait)))
-        .within(wait + LEASE_MARGIN);
-    let answer: LeaseAnswer = expect(server, call).await?;
-    Ok(answer.tasks)
-}
-
-pub(crate) async fn results(server: &Server, body: &ResultsBody) -> Result<ResultsAnswer, Refused> {
-    let call = Call::post("/v1/tasks/results").json(body);
-    let answer: ResultsAnswer = expect(server, call).await?;
-    if answer.results.len() != body.results.len() {
-        return Err(Refused::Later {
-            why: format!(
-                "{} results were answered by {}: is this EventFlow?",
-                body.results.len(),
-                answer.results.len()
-            ),
-            after: None,
-        });
+    pub(crate) fn begin(&self) -> BeginBody {
+        BeginBody {
+            agent: self.agent.clone(),
+            lease_for: Some(span(self.lease)),
+        }
     }
-    Ok(answer)
-}
-
-/// Brings one result by its own request: `200`, or the problem with its status.
-pub(crate) async fn result(server: &Server, item: &ResultItem) -> Result<Settled, Refused> {
-    let token = &item.token;
-    let call = if let Some(complete) = &item.complete {
-        Call::post(format!("/v1/tasks/{token}/complete")).json(complete)
-    } else {
-        Call::post(format!("/v1/tasks/{token}/fail")).json(&item.fail)
-    };
-    let answer = ask(server, call).await?;
-    if answer.is_success() {
-        return Ok(Settled::Accepted);
-    }
-    Settled::refused(answer.status, || answer.problem(), answer.retry_after())
 }
 
 /// What became of a result.
@@ -126,31 +101,6 @@ pub(crate) fn said(problem: &Problem) -> String {
     match &problem.detail {
         Some(detail) => format!("{} {title}: {detail}", problem.status),
         None => format!("{} {title}", problem.status),
-    }
-}
-
-async fn ask(server: &Server, call: Call) -> Result<Answer, Refused> {
-    server
-        .send(call)
-        .await
-        .map_err(|unreachable| Refused::Later {
-            why: unreachable.to_string(),
-            after: None,
-        })
-}
-
-async fn expect<T: DeserializeOwned>(server: &Server, call: Call) -> Result<T, Refused> {
-    let answer = ask(server, call).await?;
-    match answer.status {
-        200 => answer.json().map_err(|error| Refused::Later {
-            why: format!("the answer of {} cannot be read: {error}", server.url()),
-            after: None,
-        }),
-        408 | 425 | 429 | 500.. => Err(Refused::Later {
-            why: said(&answer.problem()),
-            after: answer.retry_after(),
-        }),
-        _ => Err(Refused::Never(Box::new(answer.problem()))),
     }
 }
 

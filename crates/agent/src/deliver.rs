@@ -5,7 +5,7 @@ use eventflow_wire::v1::{Problem, tasks::ResultItem};
 use crate::{
     Failure,
     backoff::Backoff,
-    calls::{self, Refused, Settled, said},
+    calls::{Refused, Settled, said},
     running::{Report, Running},
 };
 
@@ -14,11 +14,11 @@ pub(crate) const CONNECTIONS: usize = 128;
 
 /// Delivers one result, then leaves its slot free.
 pub(crate) async fn singly(running: &Running, report: Report) {
-    let Report { mut item, slot } = report;
+    let Report { mut item, slot, .. } = report;
     let mut backoff = Backoff::new();
     while !running.held.is_stopped(&item.token) {
         let delivery = running.deliveries.acquire().await;
-        let outcome = calls::result(&running.server, &item).await;
+        let outcome = running.transport.result(&item).await;
         drop(delivery);
         match outcome {
             Ok(settled) => {

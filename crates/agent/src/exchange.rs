@@ -1,4 +1,4 @@
-//! Results in batches, each of which also brings the next tasks: one round trip for both.
+//! Results in batches, each of which also brings the next tasks or asks to begin them: one round trip for both.
 //!
 //! While a request is under way, results gather; the next request takes them all. So batches are as large as the load
 //! is high, without a timer.
@@ -10,7 +10,7 @@ use std::{
 
 use eventflow_wire::v1::{
     Problem, REQUEST_BYTES_MAX, RESULTS_MAX,
-    tasks::{ResultItem, ResultsAnswer, ResultsBody},
+    tasks::{BeginAnswer, LeasedTask, ResultAnswer, ResultItem, ResultsAnswer, ResultsBody},
 };
 use tokio::sync::{Notify, OwnedSemaphorePermit};
 
@@ -18,6 +18,7 @@ use crate::{
     backoff::Backoff,
     calls::{self, Refused, Settled},
     deliver,
+    queue::Queued,
     running::{Report, Running},
 };
 
@@ -30,7 +31,7 @@ const BATCH_BYTES_MAX: usize = REQUEST_BYTES_MAX / 2;
 /// What a result has besides its output: its token and the JSON around it.
 const RESULT_BYTES: usize = 300;
 
-/// Results that wait for a request. Bounded by the agent's slots: every result holds one.
+/// Results, and tasks that ask to begin, waiting for a request. Bounded by the agent's slots: each holds one.
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
     state: Mutex<State>,
@@ -77,7 +78,9 @@ impl Outbox {
 
 impl State {
     fn take(&mut self) -> Option<Vec<Report>> {
-        let worth = if self.under_way == 0 {
+        // A task that asks to begin has waited already.
+        let begins = || self.waiting.iter().any(|report| report.queued.is_some());
+        let worth = if self.under_way == 0 || begins() {
             1
         } else {
             WORTH_A_CONNECTION
@@ -107,17 +110,15 @@ pub(crate) async fn run(running: Arc<Running>) {
     let mut backoff = Backoff::new();
     loop {
         let batch = running.outbox.next().await;
-        let body = ResultsBody {
-            results: batch.iter().map(|report| report.item.clone()).collect(),
-            lease: (!running.is_draining()).then(|| running.asking.body(batch.len(), None)),
+        let batch = if running.is_draining() {
+            hand_back(batch).await
+        } else {
+            batch
         };
-        let (again, pause) = match calls::results(&running.server, &body).await {
-            Ok(answer) => settle(&running, batch, answer),
-            Err(Refused::Never(problem)) => {
-                one_by_one(&running, batch, &problem).await;
-                (Vec::new(), None)
-            }
-            Err(Refused::Later { why, after }) => (batch, Some((why, after))),
+        let (again, pause) = if batch.is_empty() {
+            (batch, None)
+        } else {
+            bring(&running, batch).await
         };
         if let Some((why, after)) = pause {
             let pause = backoff.pause(after);
@@ -133,41 +134,53 @@ pub(crate) async fn run(running: Arc<Running>) {
 
 type Pause = Option<(String, Option<std::time::Duration>)>;
 
+/// Brings a batch, and gives what of it has to be brought again.
+async fn bring(running: &Arc<Running>, batch: Vec<Report>) -> (Vec<Report>, Pause) {
+    let leases = running.transport.leases() && !running.is_draining();
+    let body = ResultsBody {
+        results: batch.iter().map(|report| report.item.clone()).collect(),
+        lease: leases.then(|| running.asking.body(batch.len(), None)),
+    };
+    match running.transport.results(&body).await {
+        Ok(answer) => settle(running, batch, answer).await,
+        Err(Refused::Never(problem)) => {
+            one_by_one(running, batch, &problem).await;
+            (Vec::new(), None)
+        }
+        Err(Refused::Later { why, after }) => (batch, Some((why, after))),
+    }
+}
+
 /// Sorts the answers, starts the next tasks in the slots that became free, and gives what has to be brought again.
-fn settle(
+async fn settle(
     running: &Arc<Running>,
     batch: Vec<Report>,
     answer: ResultsAnswer,
 ) -> (Vec<Report>, Pause) {
     let mut free: Option<OwnedSemaphorePermit> = None;
+    let mut tasks = answer.tasks.unwrap_or_default();
     let mut again = Vec::new();
     let mut pause = None;
     for (mut report, answer) in batch.into_iter().zip(answer.results) {
-        let status = answer.status;
-        let problem = || answer.problem.unwrap_or_else(|| unexplained(status));
-        let settled = match status {
-            200 => Ok(Settled::Accepted),
-            _ => Settled::refused(status, problem, None),
-        };
-        match settled {
-            Ok(settled) => deliver::log(&report.item, &settled),
-            Err(Refused::Later { why, after }) => {
-                pause = Some((why, after));
-                again.push(report);
-                continue;
-            }
-            Err(Refused::Never(problem)) => {
-                if let Some(failure) = deliver::instead(&report.item, &problem) {
-                    report.item = failure;
+        let slot = if let Some(queued) = report.queued {
+            tasks.extend(begun(*queued, answer).await);
+            report.slot
+        } else {
+            match result(&mut report.item, answer) {
+                Ok(()) => {
+                    running.held.release(&report.item.token);
+                    report.slot
+                }
+                Err(later) => {
+                    pause = later.or(pause);
                     again.push(report);
                     continue;
                 }
             }
-        }
-        running.held.release(&report.item.token);
+        };
         match &mut free {
-            Some(free) => free.merge(report.slot),
-            None => free = Some(report.slot),
+            Some(free) => free.merge(slot),
+            None => free = Some(slot),
         }
     }
     if let Some(problem) = answer.lease_problem {
@@ -176,8 +189,69 @@ fn settle(
             "no tasks came with the results"
         );
     }
-    running.start(answer.tasks.unwrap_or_default(), free);
+    running.start(tasks, free);
     (again, pause)
+}
+
+/// What became of a result; the error where it, or what was put in its place, has to be brought again, with the pause
+/// before that.
+fn result(item: &mut ResultItem, answer: ResultAnswer) -> Result<(), Pause> {
+    let status = answer.status;
+    let problem = || answer.problem.unwrap_or_else(|| unexplained(status));
+    let settled = match status {
+        200 => Ok(Settled::Accepted),
+        _ => Settled::refused(status, problem, None),
+    };
+    match settled {
+        Ok(settled) => deliver::log(item, &settled),
+        Err(Refused::Later { why, after }) => return Err(Some((why, after))),
+        Err(Refused::Never(problem)) => {
+            if let Some(failure) = deliver::instead(item, &problem) {
+                *item = failure;
+                return Err(None);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The task of a queue, where it may be performed.
+async fn begun(queued: Queued, answer: ResultAnswer) -> Option<LeasedTask> {
+    match answer.begin {
+        Some(BeginAnswer {
+            granted: true,
+            lease_until: Some(until),
+            ..
+        }) => Some(queued.settle().await.begun(until)),
+        Some(BeginAnswer {
+            granted: false,
+            reason,
+            ..
+        }) => {
+            tracing::debug!(token = %answer.token, reason, "a task is not wanted any more");
+            queued.settle().await;
+            None
+        }
+        _ => {
+            let problem = answer.problem.unwrap_or_else(|| unexplained(answer.status));
+            let problem = calls::said(&problem);
+            tracing::warn!(token = %answer.token, problem, "a task could not begin");
+            queued.again().await;
+            None
+        }
+    }
+}
+
+/// Nothing new is begun: what waits for it is for other agents. Gives the results.
+async fn hand_back(batch: Vec<Report>) -> Vec<Report> {
+    let mut results = Vec::with_capacity(batch.len());
+    for report in batch {
+        match report.queued {
+            Some(queued) => queued.hand_back().await,
+            None => results.push(report),
+        }
+    }
+    results
 }
 
 /// A batch that can never be taken as it is: each result has its own request, so that one cannot spoil the others.
@@ -187,7 +261,10 @@ async fn one_by_one(running: &Running, batch: Vec<Report>, problem: &Problem) {
         "a batch was refused, its results go one by one"
     );
     for report in batch {
-        deliver::singly(running, report).await;
+        match report.queued {
+            Some(queued) => queued.again().await,
+            None => deliver::singly(running, report).await,
+        }
     }
 }
 

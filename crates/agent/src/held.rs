@@ -133,7 +133,7 @@ pub(crate) async fn keep_alive(running: Arc<Running>) {
                 results: results.to_vec(),
                 lease: None,
             };
-            match calls::results(&running.server, &body).await {
+            match running.transport.results(&body).await {
                 Ok(answer) => answer
                     .results
                     .iter()

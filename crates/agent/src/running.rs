@@ -1,13 +1,10 @@
-//! An agent at work: leases into free slots, one Tokio task per attempt.
+//! An agent at work: tasks into free slots, one Tokio task per attempt.
 
 use std::{
     collections::HashMap,
     fmt,
     panic::AssertUnwindSafe,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -16,32 +13,34 @@ use eventflow_wire::v1::{
     LEASE_TASKS_MAX, Problem,
     tasks::{LeasedTask, ResultItem},
 };
-use futures::FutureExt;
+use futures::{FutureExt, StreamExt, stream::FuturesUnordered};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, watch},
     task::JoinSet,
 };
 
 use crate::{
-    Failure, Handler, Server, Task,
+    Failure, Handler, Server, Task, Transport,
     backoff::Backoff,
-    calls::{self, Asking, Refused},
+    calls::{Asking, Refused},
     deliver,
     exchange::Outbox,
     held::Held,
+    http,
+    queue::{Queue, Queued},
     task::Order,
 };
 
 /// How long the service may hold back a lease for a first task: rare enough to cost nothing, short enough for proxies.
 const LEASE_WAIT: Duration = Duration::from_secs(30);
 
-/// Leases asked for at a time: while the tasks of one are on their way, what becomes ready goes with the next. In a
-/// burst, tasks would otherwise wait for a whole round trip.
+/// Leases asked for at a time, or pulls from an agent's only queue: while the tasks of one are on their way, what becomes
+/// ready goes with the next. In a burst, tasks would otherwise wait for a whole round trip.
 const LEASES: u32 = 3;
 
 /// What all parts of an agent share.
 pub(crate) struct Running {
-    pub(crate) server: Server,
+    pub(crate) transport: Transport,
     pub(crate) asking: Asking,
     /// One for each attempt that is performed or whose result is on its way.
     pub(crate) slots: Arc<Semaphore>,
@@ -52,28 +51,67 @@ pub(crate) struct Running {
     handlers: HashMap<Capability, Arc<dyn Handler>>,
     concurrency: u32,
     batched: bool,
-    draining: AtomicBool,
+    draining: watch::Sender<bool>,
+    /// How many wait for a first slot.
+    waiting: watch::Sender<usize>,
     /// The attempts' Tokio tasks: as many as there are slots.
     tasks: Mutex<JoinSet<()>>,
 }
 
-/// A result on its way, and the slot it leaves free.
+/// What is to be said of an attempt, and the slot it holds.
 #[derive(Debug)]
 pub(crate) struct Report {
     pub(crate) item: ResultItem,
     pub(crate) slot: OwnedSemaphorePermit,
+    /// The task that asks to begin; nothing with a result.
+    pub(crate) queued: Option<Box<Queued>>,
+}
+
+impl Report {
+    /// A task from a queue asks to begin in this slot.
+    pub(crate) fn begin(asking: &Asking, queued: Queued, slot: OwnedSemaphorePermit) -> Self {
+        Self {
+            item: ResultItem::begin(Arc::clone(&queued.task.token), asking.begin()),
+            slot,
+            queued: Some(Box::new(queued)),
+        }
+    }
+
+    /// A result.
+    fn result(item: ResultItem, slot: OwnedSemaphorePermit) -> Self {
+        Self {
+            item,
+            slot,
+            queued: None,
+        }
+    }
+}
+
+/// Who asks for tasks, again and again.
+struct Source<'a> {
+    tasks: Tasks<'a>,
+    /// The most slots that it fills at a time.
+    share: usize,
+}
+
+/// Where tasks come from.
+enum Tasks<'a> {
+    /// Leases of all capabilities.
+    Leased(&'a Server),
+    /// The queue of one.
+    Queued(Queue),
 }
 
 impl Running {
     pub(crate) fn new(
-        server: Server,
+        transport: Transport,
         asking: Asking,
         handlers: HashMap<Capability, Arc<dyn Handler>>,
         concurrency: u32,
         batched: bool,
     ) -> Self {
         Self {
-            server,
+            transport,
             asking,
             slots: Arc::new(Semaphore::new(concurrency as usize)),
             held: Held::default(),
@@ -82,65 +120,127 @@ impl Running {
             handlers,
             concurrency,
             batched,
-            draining: AtomicBool::new(false),
+            draining: watch::Sender::new(false),
+            waiting: watch::Sender::new(0),
             tasks: Mutex::new(JoinSet::new()),
         }
     }
 
-    /// From now on nothing new is leased.
+    /// From now on nothing new is taken.
     pub(crate) fn drain(&self) {
-        self.draining.store(true, Ordering::Release);
+        self.draining.send_replace(true);
     }
 
     pub(crate) fn is_draining(&self) -> bool {
-        self.draining.load(Ordering::Acquire)
+        *self.draining.borrow()
     }
 
-    /// Leases tasks into free slots, until the service says never.
-    pub(crate) async fn poll(self: &Arc<Self>) -> Box<Problem> {
-        let leases = LEASES.min(self.concurrency);
-        let polls = (0..leases).map(|_| Box::pin(self.poll_one()));
-        futures::future::select_all(polls).await.0
+    /// Waits for something, but not once nothing new is to be taken.
+    pub(crate) async fn unless_draining<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        let mut draining = self.draining.subscribe();
+        tokio::select! {
+            done = work => Some(done),
+            _ = draining.wait_for(|draining| *draining) => None,
+        }
     }
 
-    async fn poll_one(self: &Arc<Self>) -> Box<Problem> {
+    /// Takes tasks into free slots until nothing new is to be taken, or until the service says never.
+    pub(crate) async fn poll(self: &Arc<Self>) -> Option<Box<Problem>> {
+        let polls = self.sources().into_iter();
+        let mut polls: FuturesUnordered<_> = polls.map(|source| self.poll_one(source)).collect();
+        while let Some(ended) = polls.next().await {
+            if ended.is_some() {
+                return ended;
+            }
+        }
+        None
+    }
+
+    /// Several times the only one there is, so that they take turns; each once where there are more.
+    fn sources(&self) -> Vec<Source<'_>> {
+        let of = |tasks, polls| Source {
+            tasks,
+            share: (self.concurrency.div_ceil(polls) as usize).min(LEASE_TASKS_MAX),
+        };
+        let polls = LEASES.min(self.concurrency);
+        let capabilities = &self.asking.capabilities;
+        match &self.transport {
+            Transport::Http(server) => (0..polls)
+                .map(|_| of(Tasks::Leased(server), polls))
+                .collect(),
+            Transport::Nats(nats) => {
+                let alone = capabilities.len() == 1;
+                let polls = if alone { polls } else { 1 };
+                let queues = capabilities.iter().flat_map(|capability| {
+                    (0..polls).map(|_| Queue::new(nats.clone(), capability.clone(), alone))
+                });
+                let queues = queues.map(|queue| of(Tasks::Queued(queue), polls));
+                queues.collect()
+            }
+        }
+    }
+
+    async fn poll_one(self: &Arc<Self>, mut source: Source<'_>) -> Option<Box<Problem>> {
         let mut backoff = Backoff::new();
         let mut heard = true;
         loop {
-            let free = self.free_slots().await;
-            match calls::lease(&self.server, &self.asking, free.num_permits(), LEASE_WAIT).await {
-                Ok(tasks) => {
+            let free = self.unless_draining(self.free_slots(&source)).await?;
+            let taken = match &mut source.tasks {
+                Tasks::Leased(server) => self.unless_draining(self.lease(server, free)).await?,
+                Tasks::Queued(queue) => queue.pull(self, free).await,
+            };
+            match taken {
+                Ok(()) => {
                     if !heard {
-                        tracing::info!(server = self.server.url(), "the service answers again");
+                        tracing::info!(server = self.transport.url(), "the service answers again");
                         heard = true;
                     }
                     backoff.reset();
-                    self.start(tasks, Some(free));
                 }
-                Err(Refused::Never(problem)) => return problem,
+                Err(Refused::Never(problem)) => return Some(problem),
                 Err(Refused::Later { why, after }) => {
                     let pause = backoff.pause(after);
-                    tracing::warn!(why, ?pause, "no lease, trying again");
+                    tracing::warn!(why, ?pause, "no tasks, trying again");
                     heard = false;
-                    drop(free);
-                    tokio::time::sleep(pause).await;
+                    self.unless_draining(tokio::time::sleep(pause)).await?;
                 }
             }
         }
     }
 
-    /// The slots that are free now, at least one, and at most one lease's share of all.
-    async fn free_slots(&self) -> OwnedSemaphorePermit {
+    async fn lease(
+        self: &Arc<Self>,
+        server: &Server,
+        free: OwnedSemaphorePermit,
+    ) -> Result<(), Refused> {
+        let tasks = http::lease(server, &self.asking, free.num_permits(), LEASE_WAIT).await?;
+        self.start(tasks, Some(free));
+        Ok(())
+    }
+
+    /// The slots that are free now, at least one, and at most the share of who asks.
+    async fn free_slots(&self, source: &Source<'_>) -> OwnedSemaphorePermit {
+        self.waiting.send_modify(|waiting| *waiting += 1);
         let mut free = self.one_slot().await;
-        let share = self.concurrency.div_ceil(LEASES) as usize;
-        let more = self.slots.available_permits();
-        let more = more.min(share.min(LEASE_TASKS_MAX) - 1);
+        self.waiting.send_modify(|waiting| *waiting -= 1);
+        let share = match &source.tasks {
+            Tasks::Leased(_) => source.share,
+            Tasks::Queued(queue) => queue.slots(source.share),
+        };
+        let more = self.slots.available_permits().min(share - 1);
         let more = u32::try_from(more).expect("the most tasks of a lease fit");
         // Others take slots too: where these are gone meanwhile, one will do.
         if let Ok(more) = Arc::clone(&self.slots).try_acquire_many_owned(more) {
             free.merge(more);
         }
         free
+    }
+
+    /// Waits until somebody waits for a slot. Who does not any more has got one, or the agent ends.
+    pub(crate) async fn slot_is_wanted(&self) {
+        let mut waiting = self.waiting.subscribe();
+        // An error would mean that the agent is gone, and this with it.
+        let _ = waiting.wait_for(|waiting| *waiting > 0).await;
     }
 
     async fn one_slot(&self) -> OwnedSemaphorePermit {
@@ -198,7 +298,7 @@ impl Running {
             Ok(output) => ResultItem::complete(token, output),
             Err(failure) => ResultItem::fail(token, failure.into_body()),
         };
-        let report = Report { item, slot };
+        let report = Report::result(item, slot);
         if self.batched {
             self.outbox.push(report);
         } else {
@@ -233,7 +333,7 @@ impl Running {
 impl fmt::Debug for Running {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Running")
-            .field("server", &self.server)
+            .field("transport", &self.transport)
             .field("asking", &self.asking)
             .finish_non_exhaustive()
     }

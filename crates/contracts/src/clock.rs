@@ -33,6 +33,7 @@ macro_rules! clock_contract {
                 clause_01_sleep_until_never_returns_early,
                 clause_02_sleep_until_the_past_returns_at_once,
                 clause_03_all_sleepers_are_woken_by_the_same_passage,
+                clause_04_what_has_elapsed_never_goes_back,
             ]
         );
     };
@@ -91,6 +92,21 @@ pub async fn clause_03_all_sleepers_are_woken_by_the_same_passage(fixture: &impl
     fixture.pass(DurationMs(30)).await;
     for sleeper in sleepers {
         woken(sleeper).await;
+    }
+}
+
+/// Clause 4.
+pub async fn clause_04_what_has_elapsed_never_goes_back(fixture: &impl ClockFixture) {
+    let clock = fixture.open().await;
+    for span in [1, 5, 40] {
+        let before = clock.elapsed();
+        assert!(clock.elapsed() >= before);
+        fixture.pass(DurationMs(span)).await;
+        let passed = clock.elapsed().saturating_sub(before);
+        assert!(
+            passed >= Duration::from_millis(span),
+            "only {passed:?} in {span} ms"
+        );
     }
 }
 

@@ -131,6 +131,8 @@ fn event(number: u64) -> LifecycleEvent {
         sequence: Sequence(number),
         time: Timestamp(1_700_000_000_000),
         correlation: Some("correlated".into()),
+        causation: Some("caused".into()),
+        traceparent: None,
         data: Json::of(&number),
     }
 }

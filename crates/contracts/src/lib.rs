@@ -24,5 +24,8 @@ pub mod ids;
 pub mod inbound;
 pub mod journal;
 pub mod key_store;
+pub mod leadership;
+pub mod peers;
 pub mod task_queue;
 pub mod view;
+pub mod view_copies;

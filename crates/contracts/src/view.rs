@@ -1,12 +1,15 @@
 //! The clauses of `View`.
 
-use std::{collections::BTreeMap, sync::Arc};
+mod rows;
+
+use std::{collections::BTreeMap, fs, path::Path, sync::Arc};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use eventflow_domain::{ExecutionId, Json, PartitionId, Position, Timestamp, execution::Status};
-use eventflow_ports::{ListQuery, View, ViewBatch, ViewPosition, ViewRow};
+use eventflow_ports::{ListQuery, View, ViewBatch, ViewError, ViewPosition, ViewRow};
 
+use self::rows::{everything, queries, rows_to_list, sample};
 use crate::samples::{execution, tenant};
 
 /// One store of views, empty when the fixture is made.
@@ -17,6 +20,10 @@ pub trait ViewFixture: Send + Sync {
     /// Two partitions of the store.
     fn partitions(&self) -> [PartitionId; 2] {
         [PartitionId(0), PartitionId(1)]
+    }
+    /// Whether the views are files, which can be copied.
+    fn has_files(&self) -> bool {
+        true
     }
 }
 
@@ -36,6 +43,9 @@ macro_rules! view_contract {
                 clause_05_open_lists_what_is_not_ended_and_has_a_state,
                 clause_06_list_gives_matching_rows_newest_first_in_pages,
                 clause_07_partitions_are_independent,
+                clause_08_copy_writes_one_moment_while_batches_are_applied,
+                clause_09_replace_goes_on_with_the_copy_for_all_instances,
+                clause_10_what_is_no_sound_copy_is_refused_and_nothing_changes,
             ]
         );
     };
@@ -278,94 +288,6 @@ pub async fn clause_06_list_gives_matching_rows_newest_first_in_pages(fixture: &
     assert_eq!(pages, [vec!["e", "d"], vec!["c", "b"], vec!["a"]]);
 }
 
-fn rows_to_list() -> Vec<ViewRow> {
-    let row = |id: &str, created: i64, status, workflow: &str, labels: &[(&str, &str)]| ViewRow {
-        status,
-        workflow: workflow.into(),
-        labels: labels
-            .iter()
-            .map(|(key, value)| ((*key).into(), (*value).into()))
-            .collect(),
-        ..sample(id, created)
-    };
-    // `b` and `c` were created in the same millisecond: the higher id is the newer one.
-    vec![
-        row("a", 10, Status::Completed, "order", &[("team", "x")]),
-        row(
-            "b",
-            20,
-            Status::Running,
-            "order",
-            &[("team", "x"), ("env", "live")],
-        ),
-        row("c", 20, Status::Faulted, "refund", &[("team", "y")]),
-        row("d", 30, Status::Running, "order", &[]),
-        row("e", 40, Status::Waiting, "refund", &[("team", "x")]),
-        ViewRow {
-            tenant: tenant("rival"),
-            ..sample("f", 25)
-        },
-    ]
-}
-
-fn queries() -> Vec<(ListQuery, Vec<&'static str>)> {
-    let with = |change: &dyn Fn(&mut ListQuery)| {
-        let mut query = everything();
-        change(&mut query);
-        query
-    };
-    let label = |key: &str, value: &str| (key.to_owned(), value.to_owned());
-    vec![
-        (everything(), vec!["e", "d", "c", "b", "a"]),
-        (with(&|query| query.tenant = tenant("rival")), vec!["f"]),
-        (with(&|query| query.tenant = tenant("nobody")), vec![]),
-        (
-            with(&|query| query.statuses = vec![Status::Running, Status::Faulted]),
-            vec!["d", "c", "b"],
-        ),
-        (
-            with(&|query| query.workflow = Some("order".into())),
-            vec!["d", "b", "a"],
-        ),
-        (
-            with(&|query| query.labels = vec![label("team", "x")]),
-            vec!["e", "b", "a"],
-        ),
-        (
-            with(&|query| query.labels = vec![label("team", "x"), label("env", "live")]),
-            vec!["b"],
-        ),
-        (
-            with(&|query| query.labels = vec![label("team", "live")]),
-            vec![],
-        ),
-        (
-            with(&|query| query.started_after = Some(Timestamp(20))),
-            vec!["e", "d", "c", "b"],
-        ),
-        (
-            with(&|query| query.started_before = Some(Timestamp(20))),
-            vec!["a"],
-        ),
-        (
-            with(&|query| {
-                query.statuses = vec![Status::Running];
-                query.workflow = Some("order".into());
-                query.labels = vec![label("team", "x")];
-                query.started_after = Some(Timestamp(10));
-                query.started_before = Some(Timestamp(30));
-            }),
-            vec!["b"],
-        ),
-        // A cursor in the middle of the millisecond that `b` and `c` share.
-        (
-            with(&|query| query.before = Some((Timestamp(20), execution("c")))),
-            vec!["b", "a"],
-        ),
-        (with(&|query| query.limit = 1), vec!["e"]),
-    ]
-}
-
 /// Clause 7.
 pub async fn clause_07_partitions_are_independent(fixture: &impl ViewFixture) {
     let view = fixture.open().await;
@@ -388,6 +310,153 @@ pub async fn clause_07_partitions_are_independent(fixture: &impl ViewFixture) {
     assert_eq!(get(&*view, two, "acme", "a").await, Some(other));
     let position = view.position(one).await.expect("position");
     assert_eq!(position.through, Position(5));
+}
+
+/// Clause 8.
+pub async fn clause_08_copy_writes_one_moment_while_batches_are_applied(
+    fixture: &impl ViewFixture,
+) {
+    const BATCHES: u64 = 40;
+    const ROWS: u64 = 50;
+    const COPIES: u64 = 5;
+    let view = fixture.open().await;
+    let [partition, restored] = fixture.partitions();
+    let directory = tempfile::tempdir().expect("a directory");
+    let applying = tokio::spawn({
+        let view = view.clone();
+        async move {
+            for number in 1..=BATCHES {
+                let rows = (0..ROWS)
+                    .map(|row| ViewRow {
+                        summary: Json::of(&number),
+                        ..sample(&format!("e{row}"), 1)
+                    })
+                    .collect();
+                apply(&*view, partition, number, rows).await;
+            }
+        }
+    });
+    for number in 0..COPIES {
+        let file = directory.path().join(number.to_string());
+        let position = view.copy(partition, &file).await.expect("copied");
+        assert_eq!(position.is_some(), fixture.has_files());
+        assert_eq!(file.exists(), fixture.has_files());
+        let Some(position) = position else {
+            continue;
+        };
+        let before = fs::read(&file).expect("read");
+        view.copy(partition, &file)
+            .await
+            .expect_err("the file is there");
+        assert!(fs::read(&file).expect("read") == before, "overwritten");
+        view.replace(restored, &file).await.expect("replaced");
+        let through = view.position(restored).await.expect("position");
+        assert_eq!(through, position, "of the copy");
+        let rows = view.list(restored, everything()).await.expect("list");
+        let numbers: Vec<u64> = rows
+            .iter()
+            .map(|row| row.summary.read().expect("a number"))
+            .collect();
+        let all = if position.through.0 == 0 { 0 } else { ROWS };
+        assert_eq!(numbers.len() as u64, all);
+        assert!(
+            numbers.iter().all(|number| *number == position.through.0),
+            "a copy of {position:?} with rows of {numbers:?}"
+        );
+    }
+    applying.await.expect("every batch is applied");
+    let position = view.position(partition).await.expect("position");
+    assert_eq!(
+        position.through.0, BATCHES,
+        "the copies were in nobody's way"
+    );
+}
+
+/// Clause 9.
+pub async fn clause_09_replace_goes_on_with_the_copy_for_all_instances(fixture: &impl ViewFixture) {
+    if !fixture.has_files() {
+        return clause_10_what_is_no_sound_copy_is_refused_and_nothing_changes(fixture).await;
+    }
+    let view = fixture.open().await;
+    let other = fixture.open().await;
+    let [partition, beside] = fixture.partitions();
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("copy");
+    apply(&*view, partition, 5, vec![sample("a", 1), sample("b", 2)]).await;
+    apply(&*view, beside, 9, vec![sample("x", 1)]).await;
+    let position = view.copy(partition, &file).await.expect("copied");
+    let bytes = fs::read(&file).expect("read");
+    // What has come since is thrown away, also what was read before.
+    let many = (0..2000).map(|row| sample(&format!("c{row}"), 3)).collect();
+    apply(&*view, partition, 6, many).await;
+    assert_eq!(ids(&*other, partition, everything()).await.len(), 100);
+
+    view.replace(partition, &file).await.expect("replaced");
+    for view in [&view, &other, &fixture.open().await] {
+        assert_eq!(ids(&**view, partition, everything()).await, ["b", "a"]);
+        let found = get(&**view, partition, "acme", "a").await;
+        assert_eq!(found, Some(sample("a", 1)));
+        assert_eq!(view.open(partition).await.expect("open").len(), 2);
+        let through = view.position(partition).await.expect("position");
+        assert_eq!(Some(through), position);
+        assert_eq!(ids(&**view, beside, everything()).await, ["x"]);
+    }
+    assert!(
+        fs::read(&file).expect("read") == bytes,
+        "the copy is as it was"
+    );
+    // And it goes on.
+    apply(&*view, partition, 7, vec![sample("d", 4)]).await;
+    assert_eq!(ids(&*other, partition, everything()).await, ["d", "b", "a"]);
+}
+
+/// Clause 10.
+pub async fn clause_10_what_is_no_sound_copy_is_refused_and_nothing_changes(
+    fixture: &impl ViewFixture,
+) {
+    let view = fixture.open().await;
+    let [partition, _] = fixture.partitions();
+    let directory = tempfile::tempdir().expect("a directory");
+    let rows: Vec<_> = (0..200)
+        .map(|row| sample(&format!("e{row:03}"), 1))
+        .collect();
+    apply(&*view, partition, 3, rows).await;
+    let before = ids(&*view, partition, everything()).await;
+    let mut unfit = vec![
+        ("garbage", vec![0xA5; 8192]),
+        ("text", b"no view".to_vec()),
+        ("empty", Vec::new()),
+    ];
+    if fixture.has_files() {
+        let file = directory.path().join("copy");
+        view.copy(partition, &file).await.expect("copied");
+        let sound = fs::read(&file).expect("read");
+        let mut damaged = sound.clone();
+        let middle = damaged.len() / 2;
+        damaged[middle..].fill(0xA5);
+        unfit.push(("damaged", damaged));
+        unfit.push(("cut short", sound[..middle].to_vec()));
+    }
+    for (what, bytes) in unfit {
+        let file = directory.path().join(what);
+        fs::write(&file, bytes).expect("written");
+        refused(&*view, partition, &file, what).await;
+    }
+    let missing = directory.path().join("missing");
+    refused(&*view, partition, &missing, "missing").await;
+    assert!(!missing.exists());
+    let through = view.position(partition).await.expect("position").through;
+    assert_eq!(through, Position(3));
+    assert_eq!(ids(&*view, partition, everything()).await, before);
+    apply(&*view, partition, 4, vec![sample("more", 2)]).await;
+}
+
+async fn refused(view: &dyn View, partition: PartitionId, file: &Path, what: &str) {
+    let refused = view.replace(partition, file).await;
+    assert!(
+        matches!(refused, Err(ViewError::Unfit(_))),
+        "{what}: {refused:?}"
+    );
 }
 
 async fn apply(view: &dyn View, partition: PartitionId, through: u64, rows: Vec<ViewRow>) {
@@ -414,30 +483,4 @@ fn names(rows: Vec<ViewRow>) -> Vec<String> {
     rows.into_iter()
         .map(|row: ViewRow| ExecutionId::as_str(&row.execution).to_owned())
         .collect()
-}
-
-fn everything() -> ListQuery {
-    ListQuery {
-        tenant: tenant("acme"),
-        statuses: Vec::new(),
-        workflow: None,
-        labels: Vec::new(),
-        started_after: None,
-        started_before: None,
-        limit: 100,
-        before: None,
-    }
-}
-
-fn sample(id: &str, created_at: i64) -> ViewRow {
-    ViewRow {
-        tenant: tenant("acme"),
-        execution: execution(id),
-        workflow: "order".into(),
-        status: Status::Running,
-        created_at: Timestamp(created_at),
-        labels: BTreeMap::from([("stage".into(), "one".into())]),
-        summary: Json::of("first"),
-        state: Some(Bytes::from_static(b"first")),
-    }
 }

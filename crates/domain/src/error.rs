@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::service_call::CallError;
+
 /// The family of a standard error: its URI and its usual status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ErrorKind {
@@ -92,6 +94,9 @@ pub struct Problem {
     /// The reference of the task that raised it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instance: Option<String>,
+    /// Of a service call: how its request failed. An extension member (RFC 7807 section 3.2).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub call: Option<Box<CallError>>,
 }
 
 impl Problem {
@@ -103,6 +108,7 @@ impl Problem {
             status: kind.status(),
             detail: Some(detail.into()),
             instance: None,
+            call: None,
         }
     }
 

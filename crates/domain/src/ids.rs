@@ -84,6 +84,12 @@ name!(
     "capability"
 );
 
+name!(
+    /// One running service, of one or many on the same store; another one after each start.
+    NodeName,
+    "node"
+);
+
 impl Tenant {
     /// The tenant of everything while there is no authentication (INTERFACES section 7).
     pub fn default_tenant() -> Self {

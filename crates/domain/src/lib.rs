@@ -13,13 +13,14 @@ pub mod limits;
 pub mod plan;
 pub mod record;
 pub mod retry;
+pub mod service_call;
 pub mod time;
 pub mod value;
 
 pub use error::Problem;
 pub use ids::{
     AgentName, Attempt, Capability, CorrelationId, Digest, Epoch, ExecutionId, InvalidName,
-    PartitionId, Position, Sequence, TaskReference, Tenant, WorkflowId, event_id,
+    NodeName, PartitionId, Position, Sequence, TaskReference, Tenant, WorkflowId, event_id,
 };
 pub use time::{DurationMs, Timestamp};
 pub use value::{Json, Value};

@@ -379,6 +379,8 @@ pub enum Performer {
     },
     /// The built-in HTTP client. Its template makes the attempt's input, an [`HttpCall`] as JSON.
     Http(HttpTemplate),
+    /// The built-in HTTP client, for one request that is sent at most once. The task's input is the [`HttpCall`].
+    ServiceCall,
 }
 
 /// An HTTP call with expressions in it.
@@ -411,6 +413,8 @@ pub enum HttpOutput {
     Raw,
     /// `{request, statusCode, headers, content}`.
     Response,
+    /// A [`crate::service_call::CallResponse`]; of a response that is no 2xx, the error says as much.
+    Outcome,
 }
 
 /// An HTTP call with its expressions evaluated: the input of an HTTP attempt.
@@ -433,4 +437,7 @@ pub struct HttpCall {
     pub output: HttpOutput,
     /// Whether redirects are followed.
     pub redirect: bool,
+    /// How long it may take; the service's own limit where nothing is said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<DurationMs>,
 }

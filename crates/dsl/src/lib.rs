@@ -19,6 +19,7 @@
 
 mod agent;
 mod arena;
+mod bindings;
 mod dag;
 mod duration;
 mod fault;
@@ -29,6 +30,7 @@ mod ows;
 mod place;
 mod property;
 mod retry;
+mod service_call;
 mod site;
 mod template;
 pub mod text;
@@ -37,7 +39,9 @@ mod variables;
 use eventflow_domain::{Digest, Json, error::Fault, plan::Plan};
 use serde_json::Value;
 
+pub use bindings::{AUTOMATION_TRIGGER, Bindings, EventFilter, bindings};
 pub use place::locate;
+pub use service_call::service_call;
 pub use text::{TextFault, TextFaultKind, is_json, parse, parse_json, parse_yaml, utf8};
 
 /// A document's size as JSON or YAML text, bytes (DESIGN section 10).

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use eventflow_ports::{
     BlobStore, Clock, DefinitionStore, EventPublisher, HttpClient, Ids, Journal, KeyStore,
-    TaskQueue, View,
+    Leadership, Peers, TaskQueue, View, ViewCopies,
 };
 
 /// The outbound ports of one node.
@@ -32,4 +32,17 @@ pub struct Backend {
     pub clock: Arc<dyn Clock>,
     /// Fresh execution ids.
     pub ids: Arc<dyn Ids>,
+    /// The other nodes on the same store; without, this one leads every partition.
+    pub cluster: Option<Cluster>,
+}
+
+/// What several nodes on one store need of each other.
+#[derive(Clone)]
+pub struct Cluster {
+    /// Who leads which partition.
+    pub leadership: Arc<dyn Leadership>,
+    /// The way to whoever leads one.
+    pub peers: Arc<dyn Peers>,
+    /// Where the views of others can be had, so that a new leader need not replay a whole journal.
+    pub view_copies: Option<Arc<dyn ViewCopies>>,
 }

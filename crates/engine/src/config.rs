@@ -1,6 +1,6 @@
 //! What an engine can be told, and the bounds of its queues, each with its reason.
 
-use eventflow_domain::DurationMs;
+use eventflow_domain::{DurationMs, NodeName};
 
 /// Commands that wait for one writer; a further one is answered 429. About a third of a second of work at full speed.
 pub const MAILBOX_MAX: usize = 10_000;
@@ -50,8 +50,8 @@ pub const RETRY_PAUSE: DurationMs = DurationMs(100);
 /// The settings of one engine.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Who writes, as histories and `/v1/system` show it.
-    pub node: String,
+    /// Who writes, as histories and `/v1/system` show it. Among several nodes, another one after each start.
+    pub node: NodeName,
     /// Of the store; fixed for its life.
     pub partitions: u16,
     /// A lease, where neither agent nor task says.
@@ -61,7 +61,7 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            node: "eventflow".to_owned(),
+            node: NodeName::parse("eventflow").expect("a constant name"),
             partitions: 1,
             lease: eventflow_domain::limits::LEASE,
         }

@@ -5,14 +5,15 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use eventflow_domain::{
     ExecutionId, Tenant,
-    execution::{Command, Control, decide},
+    execution::{self, Command, decide},
 };
 use eventflow_ports::inbound::{Action, Controls, ExecutionView, Explanation, Refusal};
 
 use crate::{
-    engine::Engine,
+    engine::{Engine, Inner},
     explain::explain,
-    partition::{ControlAnswer, Key, Message},
+    partition::{ControlAnswer, Key, Message, Partition},
+    questions,
     tasks::refused,
 };
 
@@ -25,12 +26,40 @@ impl Controls for Engine {
         action: Action,
         reason: Option<Arc<str>>,
     ) -> Result<ExecutionView, Refusal> {
-        let inner = &self.inner;
-        let key = Key {
-            tenant: tenant.clone(),
-            id: execution.clone(),
+        let key = Key::new(tenant, execution);
+        let home = self.inner.home(&key);
+        let control = questions::Control {
+            key,
+            action,
+            reason,
         };
-        let control = Control { reason };
+        self.inner.ask(home, control).await
+    }
+
+    async fn explain(
+        &self,
+        tenant: &Tenant,
+        execution: &ExecutionId,
+    ) -> Result<Explanation, Refusal> {
+        let key = Key::new(tenant, execution);
+        let home = self.inner.home(&key);
+        self.inner.ask(home, questions::Explain(key)).await
+    }
+}
+
+impl Inner {
+    /// Pauses, resumes or stops an execution of this partition.
+    pub(crate) async fn control(
+        &self,
+        partition: &Partition,
+        control: questions::Control,
+    ) -> Result<ExecutionView, Refusal> {
+        let questions::Control {
+            key,
+            action,
+            reason,
+        } = control;
+        let control = execution::Control { reason };
         let command = match action {
             Action::Pause => Command::Pause(control),
             Action::Resume => Command::Resume(control),
@@ -43,17 +72,17 @@ impl Controls for Engine {
         };
         // Twice, since it may move from memory to the view between the two questions.
         for _ in 0..2 {
-            match inner.partition(&key).ask(asked).await? {
-                ControlAnswer::Accepted(snapshot) => return Ok(inner.render(&snapshot)),
+            match partition.ask(asked).await? {
+                ControlAnswer::Accepted(snapshot) => return Ok(self.render(&snapshot)),
                 ControlAnswer::Rejected(rejection) => return Err(refused(&rejection)),
                 ControlAnswer::NotResident => {}
             }
             // It has left memory, so it has ended: its end decides, as it would have in memory.
-            if let Some(ended) = inner.find_in_view(&key).await? {
-                let now = inner.backend.clock.now();
+            if let Some(ended) = self.find_in_view(partition.id, &key).await? {
+                let now = self.backend.clock.now();
                 decide(&ended.execution, &ended.plan, &command, now)
                     .map_err(|rejection| refused(&rejection))?;
-                return Ok(inner.render(&ended));
+                return Ok(self.render(&ended));
             }
         }
         Err(Refusal::NotFound(format!(
@@ -62,23 +91,19 @@ impl Controls for Engine {
         )))
     }
 
-    async fn explain(
+    /// What an execution of this partition waits for.
+    pub(crate) async fn explain(
         &self,
-        tenant: &Tenant,
-        execution: &ExecutionId,
+        partition: &Partition,
+        key: &Key,
     ) -> Result<Explanation, Refusal> {
-        let inner = &self.inner;
-        let key = Key {
-            tenant: tenant.clone(),
-            id: execution.clone(),
-        };
         let asked = |reply| Message::Holds {
             key: key.clone(),
             reply,
         };
-        let (snapshot, holds) = match inner.partition(&key).ask(asked).await? {
+        let (snapshot, holds) = match partition.ask(asked).await? {
             Some(in_memory) => in_memory,
-            None => (inner.find(&key, false).await?, Vec::new()),
+            None => (self.find(partition, key, false).await?, Vec::new()),
         };
         Ok(explain(&snapshot.execution, &snapshot.plan, &holds))
     }

@@ -29,7 +29,7 @@ pub(crate) async fn heed(
     loop {
         let failed = failures.borrow_and_update().clone();
         for (id, reason) in failed {
-            let Some(partition) = inner.partitions.get(usize::from(id.0)) else {
+            let Some(partition) = inner.led(id) else {
                 continue;
             };
             // One that was not led has said why.
@@ -46,12 +46,12 @@ pub(crate) async fn heed(
 
 /// Follows the chain of each partition from its first record to the last one that is durable now.
 pub(crate) async fn verify_journals(inner: Arc<Inner>) {
-    for partition in &inner.partitions {
+    for partition in inner.led_here() {
         let until = partition.status().position;
         if partition.is_stopped() {
             continue;
         }
-        match verify(&inner, partition, until).await {
+        match verify(&inner, &partition, until).await {
             Ok(()) => {
                 tracing::debug!(partition = %partition.id, %until, "the journal is what was written");
             }

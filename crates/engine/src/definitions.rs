@@ -13,12 +13,16 @@ use eventflow_ports::{
     inbound::{Fault, Format, Place, Refusal, Registered, WorkflowRef, Workflows},
 };
 
-use crate::config::PLANS_MAX;
+use crate::{
+    config::PLANS_MAX,
+    events::{Bound, BoundWorkflows},
+};
 
 /// The definition store with a compiler in front of it.
 pub struct Definitions {
     store: Arc<dyn DefinitionStore>,
     kept: Mutex<Kept>,
+    bound: BoundWorkflows,
 }
 
 /// What was compiled. When it is full it is forgotten and compiled again as needed.
@@ -37,6 +41,7 @@ impl Definitions {
         Self {
             store,
             kept: Mutex::default(),
+            bound: BoundWorkflows::default(),
         }
     }
 
@@ -75,6 +80,12 @@ impl Definitions {
                 Ok(self.keep(tenant, plan))
             }
         }
+    }
+
+    /// The workflows that events start.
+    pub(crate) async fn bound(&self, tenant: &Tenant) -> Result<Bound, Refusal> {
+        let bound = self.bound.of(tenant, &*self.store).await;
+        bound.map_err(unavailable)
     }
 
     /// The plan that an execution is pinned to.
@@ -182,6 +193,9 @@ impl Workflows for Definitions {
             kept.by_name
                 .remove(&(tenant.clone(), namespace.to_owned(), name.to_owned(), None))
         });
+        if created {
+            self.bound.forget(tenant).await;
+        }
         Ok(Registered {
             definition,
             created,

@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use eventflow_domain::{Json, PartitionId};
@@ -15,13 +16,20 @@ use crate::{
     damage,
     definitions::Definitions,
     error::StartError,
-    follow, frozen, history, meters,
+    follow, frozen, history,
+    leading::{Departure, Membership},
+    meters,
     partition::{self, Key, Message, Part, Partition, Running, Snapshot},
+    questions,
+    seat::Seat,
+    system,
     token::Tokens,
 };
 
 /// The name of the key that signs task tokens.
 const TOKEN_KEY: &str = "task-tokens";
+/// Between two looks whether everything is led.
+const READY_PAUSE: Duration = Duration::from_millis(5);
 
 /// A running engine: the inbound ports are implemented on it. Cheap to share behind an `Arc`.
 pub struct Engine {
@@ -29,6 +37,8 @@ pub struct Engine {
     running: Mutex<Vec<Running>>,
     /// What goes on beside the partitions, and ends with the engine.
     following: Mutex<Vec<Part>>,
+    /// Of a node among others: how it is told to go.
+    departure: Option<Departure>,
 }
 
 /// What every request needs.
@@ -36,56 +46,67 @@ pub(crate) struct Inner {
     pub(crate) backend: Backend,
     pub(crate) config: Config,
     pub(crate) definitions: Arc<Definitions>,
-    pub(crate) partitions: Vec<Partition>,
+    /// One for each partition of the store, by its id.
+    pub(crate) seats: Vec<Seat>,
     pub(crate) tokens: Tokens,
+    /// Among several nodes.
+    pub(crate) membership: Option<Membership>,
 }
 
 impl Engine {
-    /// Recovers every partition and begins to write. One that cannot be recovered is stopped and says why, and the
-    /// others go on; fails, and changes nothing, where none can be.
+    /// Begins to work. Alone on its store, the node recovers every partition first: one that cannot be recovered is
+    /// stopped and says why, and the others go on; fails, and changes nothing, where none can be. Among several nodes
+    /// it announces itself, fails where that is not heard, and leads what falls to it from then on.
     pub async fn start(backend: Backend, config: Config) -> Result<Self, StartError> {
         meters::describe();
         let key = backend.keys.get_or_create(TOKEN_KEY).await;
         let key = key.map_err(|error| StartError::NoKey(error.to_string()))?;
         let definitions = Arc::new(Definitions::new(backend.definitions.clone()));
-        let mut partitions = Vec::new();
-        let mut running = Vec::new();
-        let mut failed = Vec::new();
-        for id in (0..config.partitions).map(PartitionId) {
-            match Partition::start(id, &backend, &config, &definitions).await {
-                Ok((handle, parts)) => {
-                    partitions.push(handle);
-                    running.push(parts);
-                }
-                Err(error) => {
-                    // As far as can be seen: it is for people.
-                    let head = backend.journal.head(id).await.unwrap_or_default();
-                    partitions.push(Partition::stopped(id, head, &error));
-                    failed.push(error);
-                }
-            }
-        }
-        if running.is_empty() && !failed.is_empty() {
-            return Err(failed.swap_remove(0));
-        }
-        for error in failed {
-            tracing::error!(%error, "a partition is stopped, the others go on");
-        }
-        let inner = Arc::new(Inner {
+        let mut inner = Inner {
+            membership: Membership::of(&backend, &config),
             backend,
             config,
             definitions,
-            partitions,
+            seats: Vec::new(),
             tokens: Tokens::new(key),
-        });
-        let publish =
-            |partition: &Partition| Part::start(follow::publish(inner.clone(), partition.clone()));
-        let following = inner.partitions.iter().map(publish).collect();
-        Ok(Self {
+        };
+        if inner.membership.is_some() {
+            Self::join(inner).await
+        } else {
+            let running = inner.lead_all().await?;
+            Ok(Self::alone(inner, running))
+        }
+    }
+
+    fn alone(inner: Inner, running: Vec<Running>) -> Self {
+        let inner = Arc::new(inner);
+        let publish = |partition| Part::start(follow::publish(inner.clone(), partition));
+        let following = inner.led_here().map(publish).collect();
+        Self {
             inner,
             running: Mutex::new(running),
             following: Mutex::new(following),
+            departure: None,
+        }
+    }
+
+    async fn join(mut inner: Inner) -> Result<Self, StartError> {
+        inner.seats = inner.homes().map(Seat::vacant).collect();
+        let inner = Arc::new(inner);
+        let (departure, parts) = crate::leading::join(&inner).await?;
+        Ok(Self {
+            inner,
+            running: Mutex::default(),
+            following: Mutex::new(parts),
+            departure: Some(departure),
         })
+    }
+
+    /// Resolves once this node can accept work: every partition has a leader, here or elsewhere.
+    pub async fn ready(&self) {
+        while system::readiness(&self.inner).is_err() {
+            tokio::time::sleep(READY_PAUSE).await;
+        }
     }
 
     /// Stops partitions once what they stand on has failed: `failures` says why, by partition.
@@ -111,9 +132,14 @@ impl Engine {
         self.inner.definitions.clone()
     }
 
-    /// Lets nothing new in, makes durable what was let in, brings the view up to date, and ends.
+    /// Lets nothing new in, makes durable what was let in, brings the view up to date, hands over what other nodes can
+    /// go on with, and ends.
     pub async fn shutdown(&self) {
-        for partition in &self.inner.partitions {
+        if let Some(departure) = &self.departure {
+            departure.go().await;
+            return self.stop_following();
+        }
+        for partition in self.inner.led_here() {
             partition.close();
         }
         let running =
@@ -142,15 +168,73 @@ impl Engine {
 }
 
 impl Inner {
-    /// The home of an execution.
-    pub(crate) fn partition(&self, key: &Key) -> &Partition {
-        let home = PartitionId::of(&key.tenant, &key.id, self.config.partitions);
-        &self.partitions[usize::from(home.0)]
+    /// Takes every partition, as the only node on its store.
+    async fn lead_all(&mut self) -> Result<Vec<Running>, StartError> {
+        let mut running = Vec::new();
+        let mut failed = Vec::new();
+        for id in self.homes() {
+            let Self {
+                backend,
+                config,
+                definitions,
+                tokens,
+                ..
+            } = &*self;
+            match Partition::start(id, backend, config, definitions, tokens).await {
+                Ok((handle, parts)) => {
+                    self.seats.push(Seat::taken(handle));
+                    running.push(parts);
+                }
+                Err(error) => {
+                    // As far as can be seen: it is for people.
+                    let head = backend.journal.head(id).await.unwrap_or_default();
+                    let stopped = Partition::stopped(id, head, &error);
+                    self.seats.push(Seat::taken(stopped));
+                    failed.push(error);
+                }
+            }
+        }
+        if running.is_empty() && !failed.is_empty() {
+            return Err(failed.swap_remove(0));
+        }
+        for error in failed {
+            tracing::error!(%error, "a partition is stopped, the others go on");
+        }
+        Ok(running)
     }
 
-    /// An execution as of now: from memory, or from the view once it has ended. Its large values are loaded.
-    pub(crate) async fn find(&self, key: &Key, with_positions: bool) -> Result<Snapshot, Refusal> {
-        let partition = self.partition(key);
+    /// Every partition of the store.
+    pub(crate) fn homes(&self) -> impl Iterator<Item = PartitionId> + use<> {
+        (0..self.config.partitions).map(PartitionId)
+    }
+
+    /// The home of an execution.
+    pub(crate) fn home(&self, key: &Key) -> PartitionId {
+        PartitionId::of(&key.tenant, &key.id, self.config.partitions)
+    }
+
+    pub(crate) fn seat(&self, home: PartitionId) -> &Seat {
+        &self.seats[usize::from(home.0)]
+    }
+
+    /// A partition, where it is led here.
+    pub(crate) fn led(&self, home: PartitionId) -> Option<Arc<Partition>> {
+        self.seats.get(usize::from(home.0)).and_then(Seat::led)
+    }
+
+    /// Every partition that is led here.
+    pub(crate) fn led_here(&self) -> impl Iterator<Item = Arc<Partition>> {
+        self.seats.iter().filter_map(Seat::led)
+    }
+
+    /// An execution of this partition as of now: from memory, or from the view once it has ended. Its large values are
+    /// loaded.
+    pub(crate) async fn find(
+        &self,
+        partition: &Partition,
+        key: &Key,
+        with_positions: bool,
+    ) -> Result<Snapshot, Refusal> {
         // Twice, since it may move from memory to the view between the two questions.
         for _ in 0..2 {
             let asked = |reply| Message::Read {
@@ -161,7 +245,7 @@ impl Inner {
             if let Some(snapshot) = partition.ask(asked).await? {
                 return Ok(snapshot);
             }
-            if let Some(snapshot) = self.find_in_view(key).await? {
+            if let Some(snapshot) = self.find_in_view(partition.id, key).await? {
                 return Ok(snapshot);
             }
         }
@@ -172,9 +256,12 @@ impl Inner {
     }
 
     /// An execution that has left memory.
-    pub(crate) async fn find_in_view(&self, key: &Key) -> Result<Option<Snapshot>, Refusal> {
+    pub(crate) async fn find_in_view(
+        &self,
+        partition: PartitionId,
+        key: &Key,
+    ) -> Result<Option<Snapshot>, Refusal> {
         let unavailable = |error: String| Refusal::unavailable(error);
-        let partition = self.partition(key).id;
         let row = self.backend.view.get(partition, &key.tenant, &key.id).await;
         meters::rows_read(1);
         let row = row.map_err(|error| unavailable(error.to_string()))?;
@@ -203,16 +290,14 @@ impl Inner {
         }))
     }
 
-    /// Every durable event of an execution.
-    pub(crate) async fn events_of(&self, key: &Key) -> Result<Vec<history::Written>, Refusal> {
-        let snapshot = self.find(key, true).await?;
-        history::events(
-            &self.backend,
-            self.partition(key).id,
-            key,
-            &snapshot.positions,
-        )
-        .await
+    /// Every durable event of an execution, wherever it is led: the journal is everybody's.
+    pub(crate) async fn events_of(
+        self: &Arc<Self>,
+        key: &Key,
+    ) -> Result<Vec<history::Written>, Refusal> {
+        let home = self.home(key);
+        let positions = self.ask(home, questions::Locate(key.clone())).await?;
+        history::events(&self.backend, home, key, &positions).await
     }
 
     /// The full view of a snapshot.

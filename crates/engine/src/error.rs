@@ -55,6 +55,9 @@ pub enum StartError {
         /// Why.
         detail: String,
     },
+    /// The other nodes do not learn of this one.
+    #[error("this node cannot announce itself to the others: {0}")]
+    NotAnnounced(String),
     /// The key that signs task tokens cannot be had.
     #[error("the store's key cannot be read: {0}")]
     NoKey(String),

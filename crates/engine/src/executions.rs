@@ -1,6 +1,6 @@
 //! The `Executions` port: starting, reading, watching.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use eventflow_domain::{
@@ -15,12 +15,13 @@ use eventflow_ports::{
         Started, StreamFrom,
     },
 };
+use futures::future::try_join_all;
 
 use crate::{
     engine::{Engine, Inner, fingerprint},
     follow, history, meters,
-    partition::{Key, Message, Snapshot, Start, StartAnswer},
-    render,
+    partition::{Key, Message, Partition, Snapshot, Start, StartAnswer},
+    questions, render,
 };
 
 /// How often a start looks again when the execution moved from memory to the view under its eyes.
@@ -35,29 +36,15 @@ impl Executions for Engine {
             .plan_for(&request.tenant, &request.workflow)
             .await?;
         let (id, is_fresh) = inner.execution_id(&request)?;
-        let key = Key {
-            tenant: request.tenant.clone(),
-            id,
+        let key = Key::new(&request.tenant, &id);
+        let home = inner.home(&key);
+        let start = questions::Start {
+            key,
+            requested: requested(&plan, request),
+            plan: Some(plan),
+            is_fresh,
         };
-        let requested = requested(&plan, request);
-        for _ in 0..LOOKS_MAX {
-            let answer = inner.try_start(&key, &requested, &plan, is_fresh).await?;
-            match answer {
-                StartAnswer::Started { snapshot, repeated } => {
-                    return Ok(Started {
-                        execution: key.id,
-                        repeated,
-                        view: inner.render(&snapshot),
-                    });
-                }
-                StartAnswer::Refused(refusal) => return Err(refusal),
-                StartAnswer::AskAgain => {}
-            }
-        }
-        Err(Refusal::unavailable(format!(
-            "execution {} could not be looked up in time",
-            key.id
-        )))
+        inner.ask(home, start).await
     }
 
     async fn view(
@@ -65,14 +52,9 @@ impl Executions for Engine {
         tenant: &Tenant,
         execution: &ExecutionId,
     ) -> Result<ExecutionView, Refusal> {
-        let key = Key {
-            tenant: tenant.clone(),
-            id: execution.clone(),
-        };
-        self.inner
-            .find(&key, false)
-            .await
-            .map(|snapshot| self.inner.render(&snapshot))
+        let key = Key::new(tenant, execution);
+        let home = self.inner.home(&key);
+        self.inner.ask(home, questions::View(key)).await
     }
 
     async fn wait(
@@ -81,55 +63,24 @@ impl Executions for Engine {
         execution: &ExecutionId,
         within: Duration,
     ) -> Result<ExecutionView, Refusal> {
-        let key = Key {
-            tenant: tenant.clone(),
-            id: execution.clone(),
-        };
-        let asked = |reply| Message::Wait {
-            key: key.clone(),
-            reply,
-        };
-        let ended = self.inner.partition(&key).ask(asked);
-        match tokio::time::timeout(within, ended).await {
-            Ok(Ok(Some(snapshot))) => Ok(self.inner.render(&snapshot)),
-            // Not in memory, not ended in time, or the writer stopped: whatever there is to see.
-            Ok(Ok(None) | Err(_)) | Err(_) => self.view(tenant, execution).await,
-        }
+        let key = Key::new(tenant, execution);
+        let home = self.inner.home(&key);
+        let wait = questions::Wait { key, within };
+        self.inner.ask(home, wait).await
     }
 
     async fn list(&self, query: ListQuery) -> Result<ListPage, Refusal> {
         let inner = &self.inner;
-        let now = inner.backend.clock.now();
-        let mut found = std::collections::BTreeMap::new();
-        for partition in &inner.partitions {
-            // Memory first: what leaves it meanwhile is in the view by then.
-            let asked = |reply| Message::List {
-                query: Box::new(query.clone()),
-                reply,
-            };
-            for Snapshot {
-                execution, plan, ..
-            } in partition.ask(asked).await?
-            {
-                let view = render::summary_view(&execution, &plan, now);
-                found.insert((view.created_at, view.execution.clone()), view);
-            }
-            let rows = inner.backend.view.list(partition.id, query.clone()).await;
-            let rows = rows.map_err(|error| Refusal::unavailable(error.to_string()))?;
-            meters::rows_read(rows.len());
-            for row in rows.into_iter().filter(|row| row.status.is_ended()) {
-                let view = render::from_row(row)
-                    .map_err(|error| Refusal::unavailable(error.to_string()))?;
-                found
-                    .entry((view.created_at, view.execution.clone()))
-                    .or_insert(view);
-            }
+        let homes = inner.homes();
+        let pages = homes.map(|home| inner.ask(home, questions::List(query.clone())));
+        let mut found = BTreeMap::new();
+        for view in try_join_all(pages).await?.into_iter().flatten() {
+            found.insert((view.created_at, view.execution.clone()), view);
         }
-        let is_more = found.len() > query.limit;
         let executions: Vec<_> = found.into_values().rev().take(query.limit).collect();
         let last = executions
             .last()
-            .filter(|_| is_more || executions.len() == query.limit);
+            .filter(|_| executions.len() == query.limit);
         let next: Option<(Timestamp, ExecutionId)> =
             last.map(|view| (view.created_at, view.execution.clone()));
         Ok(ListPage { executions, next })
@@ -142,10 +93,7 @@ impl Executions for Engine {
         after: Sequence,
         limit: usize,
     ) -> Result<HistoryPage, Refusal> {
-        let key = Key {
-            tenant: tenant.clone(),
-            id: execution.clone(),
-        };
+        let key = Key::new(tenant, execution);
         Ok(history::page(
             self.inner.events_of(&key).await?,
             after,
@@ -174,16 +122,53 @@ impl Inner {
         }
     }
 
+    /// Starts an execution of this partition.
+    pub(crate) async fn start(
+        &self,
+        partition: &Partition,
+        start: questions::Start,
+    ) -> Result<Started, Refusal> {
+        let questions::Start {
+            key,
+            requested,
+            plan,
+            is_fresh,
+        } = start;
+        let definitions = &self.definitions;
+        let plan = match plan {
+            Some(plan) => plan,
+            None => definitions.plan_of(&key.tenant, &requested.digest).await?,
+        };
+        for _ in 0..LOOKS_MAX {
+            let answer = self.try_start(partition, &key, &requested, &plan, is_fresh);
+            match answer.await? {
+                StartAnswer::Started { snapshot, repeated } => {
+                    return Ok(Started {
+                        execution: key.id,
+                        repeated,
+                        view: self.render(&snapshot),
+                    });
+                }
+                StartAnswer::Refused(refusal) => return Err(refusal),
+                StartAnswer::AskAgain => {}
+            }
+        }
+        Err(Refusal::unavailable(format!(
+            "execution {} could not be looked up in time",
+            key.id
+        )))
+    }
+
     async fn try_start(
         &self,
+        partition: &Partition,
         key: &Key,
         requested: &Requested,
         plan: &Arc<Plan>,
         is_fresh: bool,
     ) -> Result<StartAnswer, Refusal> {
-        let partition = self.partition(key);
         let absent_as_of = (!is_fresh).then(|| partition.status().evictions);
-        if !is_fresh && let Some(snapshot) = self.find_in_view(key).await? {
+        if !is_fresh && let Some(snapshot) = self.find_in_view(partition.id, key).await? {
             return Ok(
                 if snapshot.execution.requested.fingerprint == requested.fingerprint {
                     StartAnswer::Started {
@@ -207,6 +192,58 @@ impl Inner {
         };
         partition.ask(start).await
     }
+
+    /// An execution of this partition once it has ended, or as it is after a while.
+    pub(crate) async fn wait(
+        &self,
+        partition: &Partition,
+        key: &Key,
+        within: Duration,
+    ) -> Result<ExecutionView, Refusal> {
+        let asked = |reply| Message::Wait {
+            key: key.clone(),
+            reply,
+        };
+        let snapshot = match tokio::time::timeout(within, partition.ask(asked)).await {
+            Ok(Ok(Some(snapshot))) => snapshot,
+            // Not in memory, not ended in time, or the writer stopped: whatever there is to see.
+            Ok(Ok(None) | Err(_)) | Err(_) => self.find(partition, key, false).await?,
+        };
+        Ok(self.render(&snapshot))
+    }
+
+    /// The newest executions of this partition that match, at most as many as a page has.
+    pub(crate) async fn list(
+        &self,
+        partition: &Partition,
+        query: &ListQuery,
+    ) -> Result<Vec<ExecutionView>, Refusal> {
+        let now = self.backend.clock.now();
+        let mut found = BTreeMap::new();
+        // Memory first: what leaves it meanwhile is in the view by then.
+        let asked = |reply| Message::List {
+            query: Box::new(query.clone()),
+            reply,
+        };
+        for Snapshot {
+            execution, plan, ..
+        } in partition.ask(asked).await?
+        {
+            let view = render::summary_view(&execution, &plan, now);
+            found.insert((view.created_at, view.execution.clone()), view);
+        }
+        let rows = self.backend.view.list(partition.id, query.clone()).await;
+        let rows = rows.map_err(|error| Refusal::unavailable(error.to_string()))?;
+        meters::rows_read(rows.len());
+        for row in rows.into_iter().filter(|row| row.status.is_ended()) {
+            let view =
+                render::from_row(row).map_err(|error| Refusal::unavailable(error.to_string()))?;
+            found
+                .entry((view.created_at, view.execution.clone()))
+                .or_insert(view);
+        }
+        Ok(found.into_values().rev().take(query.limit).collect())
+    }
 }
 
 fn requested(plan: &Plan, request: StartExecution) -> Requested {
@@ -221,5 +258,6 @@ fn requested(plan: &Plan, request: StartExecution) -> Requested {
         correlation: request.correlation,
         labels: request.labels,
         traceparent: request.traceparent,
+        causation: request.causation,
     }
 }

@@ -206,7 +206,7 @@ impl Waiting<'_> {
                     self.after_failure("if none takes it in time"),
                 )
             },
-            Work::Http { .. } => self.wait(
+            Work::Http { .. } | Work::ServiceCall {} => self.wait(
                 Cause::Engine,
                 since,
                 format!("`{name}` is about to make its HTTP call"),
@@ -224,7 +224,7 @@ impl Waiting<'_> {
                 format!("`{name}` is with {agent}"),
                 "if it is silent for longer than its lease",
             ),
-            Work::Http { .. } => (
+            Work::Http { .. } | Work::ServiceCall {} => (
                 Cause::Response,
                 format!("`{name}` waits for the answer to its HTTP call"),
                 "if it fails",

@@ -3,7 +3,7 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use eventflow_domain::{
-    Position, Sequence, Tenant, Timestamp,
+    PartitionId, Position, Sequence, Tenant, Timestamp,
     execution::{Event, Execution},
     record::{self, Entry},
 };
@@ -11,19 +11,29 @@ use eventflow_ports::{
     LifecycleEvent, ReadLimit,
     inbound::{EventStream, Refusal, StreamFrom},
 };
-use tokio::sync::{broadcast, mpsc};
+use tokio::{
+    sync::{broadcast, mpsc},
+    time::Instant,
+};
 
 use crate::{
     engine::Inner,
-    history,
-    lifecycle::{is_terminal, lifecycle},
-    partition::{Committed, Key, Partition, State, Tail},
+    lifecycle::lifecycle,
+    partition::{Committed, Key, Partition, Tail},
+    questions,
+    watch::Watch,
 };
 
 /// Events that wait for a slow reader of a stream; then the stream waits for it.
 const STREAM_BUFFER: usize = 256;
 /// Executions whose state a follower keeps folded; further ones are folded again when they move.
 const FOLDED_MAX: usize = 16_384;
+/// How long another node is asked to wait for something new; then it is asked again.
+pub(crate) const POLL_WAIT: Duration = Duration::from_secs(20);
+/// How long a stream outlasts that nobody leads its partition: several times what a take-over takes.
+const TAKE_OVER_MAX: Duration = Duration::from_mins(1);
+/// Between two looks for the new leader.
+const MOVE_PAUSE: Duration = Duration::from_millis(100);
 /// Between two tries of a publisher that does not answer.
 const PUBLISH_PAUSE: Duration = Duration::from_millis(200);
 
@@ -36,30 +46,23 @@ pub(crate) async fn stream(
     let (events, receiver) = mpsc::channel(STREAM_BUFFER);
     match from {
         StreamFrom::Execution(execution, after) => {
-            let key = Key {
-                tenant: tenant.clone(),
-                id: execution,
-            };
+            let key = Key::new(tenant, &execution);
             // Fails at once where there is no such execution.
-            inner.find(&key, false).await?;
-            let watch = Watch {
-                inner: inner.clone(),
-                key,
-                sent: after,
-                events,
-            };
-            tokio::spawn(watch.run());
+            inner
+                .ask(inner.home(&key), questions::Locate(key.clone()))
+                .await?;
+            tokio::spawn(Watch::new(inner.clone(), key, after, events).run());
         }
         StreamFrom::Now => {
-            // One that has stopped has no events any more, and must not end the stream of the others'.
-            let going_on = |partition: &&Partition| !partition.is_stopped();
-            for partition in inner.partitions.iter().filter(going_on) {
-                let follower = Follower::new(
-                    inner.clone(),
-                    partition.clone(),
-                    partition.status().position,
-                );
-                tokio::spawn(all_of(follower, tenant.clone(), events.clone()));
+            for home in inner.homes() {
+                // One that has stopped has no events any more, and must not end the stream of the others'.
+                let led = inner.led(home);
+                let is_over = inner.membership.is_none()
+                    && led.is_some_and(|partition| partition.is_stopped());
+                if !is_over {
+                    let follower = Follower::from_now(inner, home).await?;
+                    tokio::spawn(all_of(follower, tenant.clone(), events.clone()));
+                }
             }
         }
     }
@@ -85,30 +88,68 @@ async fn all_of(
     tenant: Tenant,
     events: mpsc::Sender<Result<LifecycleEvent, Refusal>>,
 ) {
+    let mut patience = Patience::of(&follower.inner);
     loop {
         let next = tokio::select! {
             biased;
             next = follower.next() => next,
             () = events.closed() => return,
         };
-        let (public, failure) = match next {
-            Ok((_, public)) => (public, None),
-            Err(refusal) => (Vec::new(), Some(refusal)),
+        let public = match next {
+            Ok((_, public)) => public,
+            Err(refusal) => {
+                if patience.bears(&refusal).await {
+                    continue;
+                }
+                let _ = events.send(Err(refusal)).await;
+                return;
+            }
         };
+        patience.renew();
         for event in public.into_iter().filter(|event| event.tenant == tenant) {
             if events.send(Ok(event)).await.is_err() {
                 return;
             }
         }
-        if let Some(refusal) = failure {
-            let _ = events.send(Err(refusal)).await;
-            return;
-        }
     }
 }
 
-/// Publishes everything of a partition, from where it was published to, for ever.
-pub(crate) async fn publish(inner: Arc<Inner>, partition: Partition) {
+/// How long a stream outlasts that nobody answers for a partition: among several nodes, another one takes over.
+pub(crate) struct Patience {
+    longest: Duration,
+    since: Option<Instant>,
+}
+
+impl Patience {
+    pub(crate) fn of(inner: &Inner) -> Self {
+        let longest = match inner.membership {
+            Some(_) => TAKE_OVER_MAX,
+            None => Duration::ZERO,
+        };
+        Self {
+            longest,
+            since: None,
+        }
+    }
+
+    pub(crate) fn renew(&mut self) {
+        self.since = None;
+    }
+
+    /// Waits for a moment where it is worth it.
+    pub(crate) async fn bears(&mut self, refusal: &Refusal) -> bool {
+        let since = *self.since.get_or_insert_with(Instant::now);
+        let is_worth_it =
+            matches!(refusal, Refusal::Unavailable { .. }) && since.elapsed() < self.longest;
+        if is_worth_it {
+            tokio::time::sleep(MOVE_PAUSE).await;
+        }
+        is_worth_it
+    }
+}
+
+/// Publishes everything of a partition that is led here, from where it was published to, for as long as it is.
+pub(crate) async fn publish(inner: Arc<Inner>, partition: Arc<Partition>) {
     let Some(publisher) = inner.backend.publisher.clone() else {
         return;
     };
@@ -121,11 +162,11 @@ pub(crate) async fn publish(inner: Arc<Inner>, partition: Partition) {
         }
         tokio::time::sleep(PUBLISH_PAUSE).await;
     };
-    let mut follower = Follower::new(inner, partition.clone(), from);
+    let mut follower = Follower::of_reign(inner, partition.clone(), from);
     loop {
         let (position, events) = match follower.next().await {
             Ok(next) => next,
-            Err(_) if matches!(partition.status().state, State::Stopped(_)) => return,
+            Err(_) if partition.is_stopped() => return,
             Err(refusal) => {
                 tracing::warn!(%refusal, "the publisher's feed cannot read the journal, trying again");
                 tokio::time::sleep(PUBLISH_PAUSE).await;
@@ -145,26 +186,69 @@ pub(crate) async fn publish(inner: Arc<Inner>, partition: Partition) {
 /// A cursor over a partition's journal that folds what it passes.
 struct Follower {
     inner: Arc<Inner>,
-    partition: Partition,
-    live: broadcast::Receiver<Arc<Tail>>,
+    home: PartitionId,
+    source: Source,
+    /// Whether it goes on where the partition is led elsewhere.
+    is_moving: bool,
     position: Position,
     /// Read from the journal, not handed out yet.
     read: std::collections::VecDeque<Tail>,
     folded: HashMap<Key, Execution>,
 }
 
-impl Follower {
-    fn new(inner: Arc<Inner>, partition: Partition, position: Position) -> Self {
+/// Where a follower learns of records that are durable.
+enum Source {
+    /// From the writer in this process.
+    Here(Arc<Partition>, broadcast::Receiver<Arc<Tail>>),
+    /// By asking whoever leads it.
+    Elsewhere,
+}
+
+impl Source {
+    fn here(partition: Arc<Partition>) -> Self {
         let live = partition.follow();
-        let (read, folded) = (std::collections::VecDeque::new(), HashMap::new());
+        Self::Here(partition, live)
+    }
+
+    /// The writer in this process where there is one.
+    fn of(inner: &Inner, home: PartitionId) -> Self {
+        inner.led(home).map_or(Self::Elsewhere, Self::here)
+    }
+}
+
+impl Follower {
+    /// Of what is led here, for as long as it is.
+    fn of_reign(inner: Arc<Inner>, partition: Arc<Partition>, position: Position) -> Self {
         Self {
             inner,
-            partition,
-            live,
+            home: partition.id,
+            source: Source::here(partition),
+            is_moving: false,
             position,
-            read,
-            folded,
+            read: std::collections::VecDeque::new(),
+            folded: HashMap::new(),
         }
+    }
+
+    /// Of whatever becomes durable from now on, wherever it is led.
+    async fn from_now(inner: &Arc<Inner>, home: PartitionId) -> Result<Self, Refusal> {
+        let source = Source::of(inner, home);
+        let position = match &source {
+            Source::Here(partition, _) => partition.status().position,
+            Source::Elsewhere => {
+                let head = inner.backend.journal.head(home).await;
+                head.map_err(|error| Refusal::unavailable(error.to_string()))?
+            }
+        };
+        Ok(Self {
+            inner: inner.clone(),
+            home,
+            source,
+            is_moving: inner.membership.is_some(),
+            position,
+            read: std::collections::VecDeque::new(),
+            folded: HashMap::new(),
+        })
     }
 
     /// The public events of the next record; after an error, of the same one.
@@ -183,29 +267,53 @@ impl Follower {
             if let Some(tail) = self.read.pop_front() {
                 return self.pass(&tail).await;
             }
-            if self.partition.status().position > self.position && self.live.is_empty() {
-                self.read_journal().await?;
+            let Source::Here(partition, live) = &mut self.source else {
+                self.read_elsewhere().await?;
+                continue;
+            };
+            let durable = partition.status().position;
+            if durable > self.position && live.is_empty() {
+                self.read_journal(durable).await?;
                 continue;
             }
-            match self.live.recv().await {
+            match live.recv().await {
                 Ok(tail) if tail.position <= self.position => {}
                 Ok(tail) if tail.position == self.position.next() => return self.pass(&tail).await,
-                Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => self.read_journal().await?,
-                Err(broadcast::error::RecvError::Closed) => return Err(self.partition.lost()),
+                Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => {
+                    let durable = partition.status().position;
+                    self.read_journal(durable).await?;
+                }
+                Err(broadcast::error::RecvError::Closed) if self.is_moving => {
+                    self.source = Source::Elsewhere;
+                }
+                Err(broadcast::error::RecvError::Closed) => return Err(partition.lost()),
             }
         }
     }
 
-    async fn read_journal(&mut self) -> Result<(), Refusal> {
+    /// Asks the leader how far the journal is durable; meanwhile the partition may have come here.
+    async fn read_elsewhere(&mut self) -> Result<(), Refusal> {
+        let follow = questions::Follow {
+            after: self.position,
+            wait: POLL_WAIT,
+        };
+        let durable = self.inner.ask(self.home, follow).await?;
+        if durable > self.position {
+            self.read_journal(durable).await?;
+        }
+        self.source = Source::of(&self.inner, self.home);
+        Ok(())
+    }
+
+    async fn read_journal(&mut self, durable: Position) -> Result<(), Refusal> {
         let entries = self
             .inner
             .backend
             .journal
-            .read(self.partition.id, self.position, ReadLimit::REPLAY)
+            .read(self.home, self.position, ReadLimit::REPLAY)
             .await
             .map_err(|error| Refusal::unavailable(error.to_string()))?;
         // What is not acknowledged yet is nobody's business.
-        let durable = self.partition.status().position;
         for entry in entries
             .into_iter()
             .filter(|entry| entry.position <= durable)
@@ -278,111 +386,17 @@ impl Follower {
     }
 }
 
-fn fold(folded: &mut HashMap<Key, Execution>, key: &Key, event: &Event, time: Timestamp) {
+pub(crate) fn fold(
+    folded: &mut HashMap<Key, Execution>,
+    key: &Key,
+    event: &Event,
+    time: Timestamp,
+) {
     if let Event::ExecutionRequested(requested) = event {
         let execution =
             Execution::requested(key.tenant.clone(), key.id.clone(), requested.clone(), time);
         folded.insert(key.clone(), execution);
     } else if let Some(execution) = folded.get_mut(key) {
         execution.evolve(event, time);
-    }
-}
-
-/// A stream of one execution: its history after a point, then what follows, up to its end.
-struct Watch {
-    inner: Arc<Inner>,
-    key: Key,
-    sent: Sequence,
-    events: mpsc::Sender<Result<LifecycleEvent, Refusal>>,
-}
-
-impl Watch {
-    async fn run(mut self) {
-        loop {
-            let partition = self.inner.partition(&self.key).clone();
-            let mut live = partition.follow();
-            let mut folded = HashMap::new();
-            let history = match self.inner.events_of(&self.key).await {
-                Ok(history) => history,
-                Err(refusal) => {
-                    let _ = self.events.send(Err(refusal)).await;
-                    return;
-                }
-            };
-            for history::Written {
-                sequence,
-                time,
-                event,
-                ..
-            } in &history
-            {
-                if !self.pass(&mut folded, *sequence, event, *time).await {
-                    return;
-                }
-            }
-            loop {
-                let tail = tokio::select! {
-                    biased;
-                    tail = live.recv() => tail,
-                    () = self.events.closed() => return,
-                };
-                match tail {
-                    Ok(tail) => {
-                        if !self.pass_record(&mut folded, &tail).await {
-                            return;
-                        }
-                    }
-                    // Fell behind: begin again from the history, after what was sent.
-                    Err(broadcast::error::RecvError::Lagged(_)) => break,
-                    Err(broadcast::error::RecvError::Closed) => {
-                        let _ = self.events.send(Err(partition.lost())).await;
-                        return;
-                    }
-                }
-            }
-        }
-    }
-
-    async fn pass_record(&mut self, folded: &mut HashMap<Key, Execution>, tail: &Tail) -> bool {
-        let key = self.key.clone();
-        for committed in tail.events.iter().filter(|committed| committed.key == key) {
-            for (sequence, event) in (committed.first.0..).map(Sequence).zip(&committed.events) {
-                if !self.pass(folded, sequence, event, tail.time).await {
-                    return false;
-                }
-            }
-        }
-        true
-    }
-
-    /// Folds the next event and sends its public form; false when the stream is over.
-    async fn pass(
-        &mut self,
-        folded: &mut HashMap<Key, Execution>,
-        sequence: Sequence,
-        event: &Event,
-        time: Timestamp,
-    ) -> bool {
-        let known = folded
-            .get(&self.key)
-            .map_or(Sequence(0), |execution| execution.sequence);
-        if sequence <= known {
-            return true;
-        }
-        fold(folded, &self.key, event, time);
-        let Some(execution) = folded.get(&self.key) else {
-            return true;
-        };
-        let Some(public) = lifecycle(execution, sequence, event, time) else {
-            return true;
-        };
-        let is_last = is_terminal(public.kind);
-        if sequence > self.sent {
-            self.sent = sequence;
-            if self.events.send(Ok(public)).await.is_err() {
-                return false;
-            }
-        }
-        !is_last
     }
 }

@@ -5,27 +5,35 @@
 //! of `partition::commit`, after the journal has acknowledged the record that holds what they show.
 
 mod backend;
+mod calls;
 pub mod config;
 mod controls;
 mod damage;
 mod definitions;
 mod engine;
 mod error;
+mod events;
 mod executions;
 mod explain;
 mod follow;
 pub mod frozen;
 mod history;
+mod leading;
 mod lifecycle;
 mod meters;
+mod outcome;
 mod partition;
 mod performer;
+mod questions;
 mod render;
+mod route;
+mod seat;
 mod system;
 mod tasks;
 mod token;
+mod watch;
 
-pub use backend::Backend;
+pub use backend::{Backend, Cluster};
 pub use config::Config;
 pub use definitions::Definitions;
 pub use engine::Engine;

@@ -3,6 +3,7 @@
 use eventflow_domain::{
     Json, Sequence, TaskReference, Timestamp, Value, event_id,
     execution::{Event, Execution},
+    service_call::{CALL_ID, is_service_call},
 };
 use eventflow_ports::LifecycleEvent;
 use serde_json::{Map, json};
@@ -25,8 +26,13 @@ pub(crate) fn lifecycle(
     event: &Event,
     time: Timestamp,
 ) -> Option<LifecycleEvent> {
-    let (kind, data) = described(execution, event)?;
+    let (kind, mut data) = described(execution, event)?;
     let requested = &execution.requested;
+    if is_service_call(&requested.workflow)
+        && let Some(call) = requested.labels.get(CALL_ID)
+    {
+        data.insert(CALL_ID.to_owned(), json!(call));
+    }
     Some(LifecycleEvent {
         id: event_id(&execution.tenant, &execution.id, sequence, time),
         kind,
@@ -36,6 +42,8 @@ pub(crate) fn lifecycle(
         sequence,
         time,
         correlation: requested.correlation.clone(),
+        causation: requested.causation.clone(),
+        traceparent: requested.traceparent.clone(),
         data: Json::of(&data),
     })
 }

@@ -29,6 +29,7 @@ const LEASES: &str = "eventflow_leases";
 const TIMERS: &str = "eventflow_timers";
 const UNOFFERED: &str = "eventflow_tasks_unoffered";
 const POSITION: &str = "eventflow_journal_position";
+const VIEW_COPY_LAG: &str = "eventflow_view_copy_lag_records";
 const LEADING: &str = "eventflow_partition_leading";
 
 /// Says of every metric what it is, for whoever scrapes it.
@@ -101,6 +102,10 @@ pub(crate) fn describe() {
         ),
         (POSITION, "The last durable record"),
         (
+            VIEW_COPY_LAG,
+            "Records that a successor would replay on top of the newest copy of the view",
+        ),
+        (
             LEADING,
             "1 where this process writes to the partition, 0 where it stopped or waits for its journal",
         ),
@@ -127,6 +132,12 @@ pub(crate) fn view_rows(rows: usize) {
 /// Counts events folded at a recovery.
 pub(crate) fn events_folded(events: usize) {
     counter!(EVENTS_FOLDED).increment(events as u64);
+}
+
+/// Tells how far the newest copy of a view is behind.
+pub(crate) fn view_copy_lag(partition: PartitionId, records: u64) {
+    let records = usize::try_from(records).unwrap_or(usize::MAX);
+    gauge!(VIEW_COPY_LAG, "partition" => partition.to_string()).set(level(records));
 }
 
 /// The handles of one partition's writer.
@@ -172,6 +183,11 @@ impl PartitionMeters {
             position: gauge(POSITION),
             leading: gauge(LEADING),
         }
+    }
+
+    /// The partition is not led here any more.
+    pub(crate) fn leads_no_more(&self) {
+        self.leading.set(0.0);
     }
 
     pub(crate) fn appended(&self, since: Instant) {

@@ -10,30 +10,34 @@ use eventflow_domain::{
     limits::{RESPONSE_BYTES_MAX, SNIPPET_BYTES_MAX},
     plan::{HttpCall, HttpOutput},
 };
-use eventflow_ports::{HttpFailure, HttpFailureKind, HttpRequest, HttpResponse};
+use eventflow_ports::{Clock, HttpClient, HttpFailure, HttpFailureKind, HttpRequest, HttpResponse};
 use serde_json::json;
 use tokio::sync::{Semaphore, mpsc};
 
 use crate::{
     backend::Backend,
     config::{HTTP_ATTEMPT_TIMEOUT, HTTP_IN_FLIGHT_MAX},
+    outcome,
     partition::{AttemptResult, AttemptVerdict, Key, Message},
 };
 
 /// Performs HTTP attempts, a bounded number at a time; the others wait in order.
 pub(crate) struct HttpPerformer {
-    backend: Backend,
+    // Not the whole backend: a request under way must not hold on to stores that the next writer opens.
+    http: Arc<dyn HttpClient>,
+    clock: Arc<dyn Clock>,
     results: mpsc::WeakSender<Message>,
     places: Arc<Semaphore>,
 }
 
 impl HttpPerformer {
-    pub(crate) fn new(backend: Backend, results: mpsc::WeakSender<Message>) -> Self {
-        Self {
-            backend,
+    pub(crate) fn new(backend: &Backend, results: mpsc::WeakSender<Message>) -> Arc<Self> {
+        Arc::new(Self {
+            http: backend.http.clone(),
+            clock: backend.clock.clone(),
             results,
             places: Arc::new(Semaphore::new(HTTP_IN_FLIGHT_MAX)),
-        }
+        })
     }
 
     /// Performs an attempt in the background; its result comes as an order to the writer.
@@ -46,17 +50,15 @@ impl HttpPerformer {
         deadline: Option<Timestamp>,
     ) {
         let (key, task) = (key.clone(), task.clone());
-        let (backend, results, places) = (
-            self.backend.clone(),
-            self.results.clone(),
-            self.places.clone(),
-        );
+        let (http, clock) = (self.http.clone(), self.clock.clone());
+        let (results, places) = (self.results.clone(), self.places.clone());
         tokio::spawn(async move {
             let Ok(_place) = places.acquire().await else {
                 return;
             };
             let idempotency_key = format!("{}{task}/{attempt}", key.id);
-            let verdict = attempt_once(&backend, &call, &idempotency_key, deadline).await;
+            let left = deadline.map(|deadline| deadline.since(clock.now()));
+            let verdict = attempt_once(&*http, &call, &idempotency_key, left).await;
             // When the writer is gone, so is this process' interest; the next one performs the attempt again.
             if let Some(results) = results.upgrade() {
                 let _ = results
@@ -80,10 +82,10 @@ impl Drop for HttpPerformer {
 }
 
 async fn attempt_once(
-    backend: &Backend,
+    http: &dyn HttpClient,
     call: &Value,
     idempotency_key: &str,
-    deadline: Option<Timestamp>,
+    left: Option<DurationMs>,
 ) -> AttemptVerdict {
     let call = call.json().ok_or_else(|| "it is not in memory".to_owned());
     let call = call.and_then(|json| json.read::<HttpCall>().map_err(|error| error.to_string()));
@@ -97,11 +99,10 @@ async fn attempt_once(
             );
         }
     };
-    let left = deadline.map_or(HTTP_ATTEMPT_TIMEOUT, |deadline| {
-        deadline.since(backend.clock.now())
-    });
-    let request = request(&call, idempotency_key, left.min(HTTP_ATTEMPT_TIMEOUT));
-    match backend.http.execute(request).await {
+    let most = call.timeout.unwrap_or(HTTP_ATTEMPT_TIMEOUT);
+    let timeout = left.map_or(most, |left| left.min(most));
+    let request = request(&call, idempotency_key, timeout);
+    match http.execute(request).await {
         Ok(response) => responded(&call, &response),
         Err(failure) => not_responded(&call, &failure),
     }
@@ -136,7 +137,10 @@ fn request(call: &HttpCall, idempotency_key: &str, timeout: DurationMs) -> HttpR
         headers,
         body,
         timeout: Duration::from_millis(timeout.0),
-        body_limit: RESPONSE_BYTES_MAX,
+        body_limit: match call.output {
+            HttpOutput::Outcome => SNIPPET_BYTES_MAX,
+            HttpOutput::Content | HttpOutput::Raw | HttpOutput::Response => RESPONSE_BYTES_MAX,
+        },
         follow_redirects: call.redirect,
     }
 }
@@ -166,7 +170,7 @@ fn responded(call: &HttpCall, response: &HttpResponse) -> AttemptVerdict {
     if !accepted.contains(&response.status) {
         return refused(call, response);
     }
-    if response.truncated {
+    if response.truncated && !is_service_call(call) {
         let detail = format!(
             "{} answered more than {RESPONSE_BYTES_MAX} bytes",
             target(call)
@@ -178,6 +182,7 @@ fn responded(call: &HttpCall, response: &HttpResponse) -> AttemptVerdict {
         );
     }
     let output = match call.output {
+        HttpOutput::Outcome => outcome::responded(response),
         HttpOutput::Content => content(response),
         HttpOutput::Raw => {
             Json::of(&base64::engine::general_purpose::STANDARD.encode(&response.body))
@@ -215,17 +220,16 @@ fn refused(call: &HttpCall, response: &HttpResponse) -> AttemptVerdict {
         .iter()
         .find(|(name, _)| name == "retry-after");
     let retry_after = retry_after.and_then(|(_, seconds)| seconds.trim().parse().ok());
+    let answered = format!("{} answered {status}", target(call));
+    let (detail, outcome) = if is_service_call(call) {
+        (answered, Some(outcome::refused(response).into()))
+    } else {
+        (format!("{answered}: {}", snippet(&response.body)), None)
+    };
     let problem = Problem {
         status,
-        ..Problem::new(
-            ErrorKind::Communication,
-            format!("HTTP {status}"),
-            format!(
-                "{} answered {status}: {}",
-                target(call),
-                snippet(&response.body)
-            ),
-        )
+        call: outcome,
+        ..Problem::new(ErrorKind::Communication, format!("HTTP {status}"), detail)
     };
     AttemptVerdict::Fail {
         error: problem,
@@ -254,11 +258,20 @@ fn not_responded(call: &HttpCall, failure: &HttpFailure) -> AttemptVerdict {
         failure.latency.as_millis(),
         failure.message
     );
+    let error = Problem {
+        call: is_service_call(call).then(|| outcome::not_responded(failure).into()),
+        ..Problem::new(kind, title, detail)
+    };
     AttemptVerdict::Fail {
-        error: Problem::new(kind, title, detail),
+        error,
         retryable,
         retry_after: None,
     }
+}
+
+/// Whether its outcome is told in the way of service calls.
+fn is_service_call(call: &HttpCall) -> bool {
+    call.output == HttpOutput::Outcome
 }
 
 fn failed(kind: ErrorKind, title: &str, detail: String) -> AttemptVerdict {
@@ -304,6 +317,7 @@ mod tests {
             body: None,
             output: HttpOutput::Content,
             redirect: false,
+            timeout: None,
         }
     }
 

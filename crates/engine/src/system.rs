@@ -5,8 +5,10 @@ use eventflow_ports::inbound::{PartitionView, System, SystemView};
 
 use crate::{
     config,
-    engine::Engine,
-    partition::{State, Status},
+    engine::{Engine, Inner},
+    leading::Membership,
+    partition::State,
+    seat::{Seat, Told},
 };
 
 /// A node with its metrics: the engine counts, the app decides who renders.
@@ -27,47 +29,79 @@ impl<R: Fn() -> String + Send + Sync> Node<R> {
 
 impl<R: Fn() -> String + Send + Sync> System for Node<R> {
     fn readiness(&self) -> Result<(), Vec<String>> {
-        let reasons: Vec<_> = self
-            .engine
-            .inner
-            .partitions
-            .iter()
-            .filter_map(|partition| {
-                let status = partition.status();
-                let reason = status.state.reason()?;
-                Some(format!("partition {}: {reason}", partition.id))
-            })
-            .collect();
-        if reasons.is_empty() {
-            Ok(())
-        } else {
-            Err(reasons)
-        }
+        readiness(&self.engine.inner)
     }
 
     fn system(&self) -> SystemView {
         let inner = &self.engine.inner;
-        let view = |status: &Status, id| PartitionView {
-            id,
-            leader: (status.state == State::Leading).then(|| inner.config.node.clone()),
-            epoch: status.epoch,
-            position: status.position,
-            reason: status.state.reason().map(ToOwned::to_owned),
-        };
         SystemView {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             backend: inner.backend.name.to_owned(),
-            partitions: inner
-                .partitions
-                .iter()
-                .map(|partition| view(&partition.status(), partition.id))
-                .collect(),
+            partitions: inner.seats.iter().map(|seat| shown(inner, seat)).collect(),
             limits: limits(inner.config.lease.0),
         }
     }
 
     fn metrics(&self) -> String {
         (self.render_metrics)()
+    }
+}
+
+/// Whether this node can accept work, or every reason why not: a partition without a known leader, or one that is led
+/// here and does not write.
+pub(crate) fn readiness(inner: &Inner) -> Result<(), Vec<String>> {
+    let membership = inner.membership.as_ref();
+    let cut_off = membership.and_then(Membership::cut_off);
+    let troubles = inner.seats.iter().filter_map(|seat| {
+        let shown = shown(inner, seat);
+        let reason = shown.reason?;
+        Some(format!("partition {}: {reason}", seat.id))
+    });
+    let reasons: Vec<_> = cut_off.into_iter().chain(troubles).collect();
+    if reasons.is_empty() {
+        Ok(())
+    } else {
+        Err(reasons)
+    }
+}
+
+/// A partition as this node knows it.
+fn shown(inner: &Inner, seat: &Seat) -> PartitionView {
+    if let Some(partition) = seat.led() {
+        let status = partition.status();
+        let leads = status.state == State::Leading;
+        return PartitionView {
+            id: seat.id,
+            leader: leads.then(|| inner.config.node.to_string()),
+            epoch: status.epoch,
+            position: status.position,
+            reason: status.state.reason().map(ToOwned::to_owned),
+        };
+    }
+    let Told {
+        leader,
+        standing,
+        reason,
+    } = seat.told();
+    let is_ours = leader.as_ref() == Some(&inner.config.node);
+    let missing = match (&leader, &standing) {
+        (Some(_), Some(standing)) => standing.reason.clone(),
+        (Some(_), None) if is_ours => Some("it is being recovered here".to_owned()),
+        (Some(leader), None) => Some(format!("{leader} is about to lead it")),
+        (None, _) => Some("no node leads it".to_owned()),
+    };
+    let standing = standing.unwrap_or_default();
+    PartitionView {
+        id: seat.id,
+        leader: leader
+            .filter(|_| missing.is_none())
+            .map(|leader| leader.to_string()),
+        epoch: standing.epoch,
+        position: standing.position,
+        reason: missing.map(|missing| match reason {
+            Some(reason) => format!("{missing}; it cannot be led here: {reason}"),
+            None => missing,
+        }),
     }
 }
 

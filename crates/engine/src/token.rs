@@ -12,6 +12,7 @@ const SIGNATURE_BYTES: usize = 16;
 const TOKEN_BYTES_MAX: usize = 64 * 1024;
 
 /// Makes and reads tokens.
+#[derive(Clone)]
 pub(crate) struct Tokens {
     key: [u8; 32],
 }

@@ -5,11 +5,12 @@ mod support;
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
+use eventflow_adapter_http_client::{AllowedTargets, ReqwestHttpClient};
 use eventflow_adapter_memory::{Faults, When};
 use eventflow_adapter_system::SystemClock;
 use eventflow_contracts::inbound::EngineFixture;
-use eventflow_engine::{Engine, Node};
-use eventflow_ports::inbound::{Controls, Executions, System, Tasks, Workflows};
+use eventflow_engine::{Backend, Config, Engine, Node};
+use eventflow_ports::inbound::{Calls, Controls, Events, Executions, System, Tasks, Workflows};
 use support::World;
 
 struct Fixture {
@@ -20,7 +21,7 @@ struct Fixture {
 impl Fixture {
     async fn on(world: World) -> Self {
         let faults = Faults::new();
-        let engine = world.live(&faults).await.expect("it starts");
+        let engine = live(&world, &faults).await;
         Self {
             world,
             living: Mutex::new(Some((Arc::new(engine), faults))),
@@ -55,6 +56,14 @@ impl EngineFixture for Fixture {
         self.engine()
     }
 
+    fn events(&self) -> Arc<dyn Events> {
+        self.engine()
+    }
+
+    fn calls(&self) -> Arc<dyn Calls> {
+        self.engine()
+    }
+
     fn system(&self) -> Arc<dyn System> {
         let metrics = || "# TYPE eventflow_up gauge\neventflow_up 1\n".to_owned();
         Arc::new(Node::new(self.engine(), metrics))
@@ -64,7 +73,7 @@ impl EngineFixture for Fixture {
         self.engine().abort();
         let faults = Faults::new();
         self.living.lock().unwrap().take();
-        let engine = self.world.live(&faults).await.expect("it starts again");
+        let engine = live(&self.world, &faults).await;
         *self.living.lock().unwrap() = Some((Arc::new(engine), faults));
     }
 
@@ -73,6 +82,21 @@ impl EngineFixture for Fixture {
         let faults = &living.as_ref().expect("it lives").1;
         faults.fail_at(faults.calls() + 1, When::Before);
     }
+}
+
+/// A life that reaches sites on this machine.
+async fn live(world: &World, faults: &Faults) -> Engine {
+    let http = ReqwestHttpClient::new(AllowedTargets::with_loopback());
+    let http = Arc::new(http.expect("the client is set up"));
+    let backend = Backend {
+        http: faults.wrap(http),
+        ..world.backend(faults).await
+    };
+    let config = Config {
+        partitions: world.partitions,
+        ..Config::default()
+    };
+    Engine::start(backend, config).await.expect("it starts")
 }
 
 async fn memory() -> Fixture {
@@ -87,9 +111,13 @@ eventflow_contracts::executions_contract!(executions_on_memory, memory);
 eventflow_contracts::controls_contract!(controls_on_memory, memory);
 eventflow_contracts::workflows_contract!(workflows_on_memory, memory);
 eventflow_contracts::tasks_contract!(tasks_on_memory, memory);
+eventflow_contracts::events_contract!(events_on_memory, memory);
+eventflow_contracts::calls_contract!(calls_on_memory, memory);
 eventflow_contracts::system_contract!(system_on_memory, memory);
 eventflow_contracts::executions_contract!(executions_on_sqlite, sqlite);
 eventflow_contracts::controls_contract!(controls_on_sqlite, sqlite);
 eventflow_contracts::workflows_contract!(workflows_on_sqlite, sqlite);
 eventflow_contracts::tasks_contract!(tasks_on_sqlite, sqlite);
+eventflow_contracts::events_contract!(events_on_sqlite, sqlite);
+eventflow_contracts::calls_contract!(calls_on_sqlite, sqlite);
 eventflow_contracts::system_contract!(system_on_sqlite, sqlite);

@@ -22,7 +22,7 @@ use eventflow_ports::{
     },
 };
 use serde_json::json;
-use support::{World, manual_clock};
+use support::{World, lives::Lives, manual_clock};
 
 /// A run that has not come to its end by then never will.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -91,11 +91,8 @@ impl From<ExecutionView> for End {
 /// One execution driven to its end through any number of the engine's lives.
 struct Run<'a> {
     scenario: &'a Scenario,
-    world: World,
     clock: Arc<ManualClock>,
-    engine: Option<Engine>,
-    faults: Faults,
-    lives: usize,
+    lives: Lives,
     /// Leased and not yet answered for good.
     held: Vec<LeasedTask>,
 }
@@ -113,11 +110,8 @@ impl<'a> Run<'a> {
             .on(INVENTORY, Script::respond(200, r#"{"inStock": true}"#));
         Self {
             scenario,
-            world,
             clock,
-            engine: None,
-            faults,
-            lives: 0,
+            lives: Lives::of(world, faults),
             held: Vec::new(),
         }
     }
@@ -129,43 +123,18 @@ impl<'a> Run<'a> {
                 began.elapsed() < PATIENCE,
                 "{}: no end after {} lives",
                 self.scenario.name,
-                self.lives
+                self.lives.count
             );
-            self.revive().await;
+            self.lives.revive().await;
             if let Some(view) = self.turn().await {
                 return view.into();
             }
         }
     }
 
-    /// Makes sure that an engine lives: another one where the last has crashed.
-    async fn revive(&mut self) {
-        if self.engine.is_some() && !self.faults.tripped() {
-            return;
-        }
-        while self.engine.is_none() || self.faults.tripped() {
-            self.engine = None;
-            if self.lives > 0 {
-                self.faults = Faults::new();
-            }
-            self.lives += 1;
-            let faults = self.faults.clone();
-            tokio::select! {
-                // It may be waiting for a store that never answers again.
-                () = faults.tripped_wait() => {}
-                born = self.world.live(&faults) => match born {
-                    Ok(engine) => self.engine = Some(engine),
-                    Err(error) => assert!(faults.tripped(), "{}: {error}", self.scenario.name),
-                }
-            }
-        }
-    }
-
     /// Starts (again and again, which is harmless), performs what there is, and looks whether it has ended.
     async fn turn(&mut self) -> Option<ExecutionView> {
-        let engine = self.engine.as_ref().expect("revived");
-        let tripped = self.faults.clone();
-        let life = async {
+        let life = async |engine: &Engine| {
             let document =
                 eventflow_dsl::parse(self.scenario.document).expect("a fixture can be read");
             let started = engine.start(start(document, &self.scenario.input)).await;
@@ -190,20 +159,16 @@ impl<'a> Run<'a> {
             });
             Ok::<_, Gone>(None)
         };
-        tokio::select! {
-            () = tripped.tripped_wait() => None,
-            outcome = life => {
-                if let Ok(Some(view)) = outcome {
-                    return Some(view);
-                }
-                // Let everything that is ready happen, then let time pass to whatever waits for it.
-                tokio::time::sleep(Duration::from_millis(3)).await;
-                if let Some(next) = self.clock.next_sleeper() {
-                    self.clock.set(next.max(self.clock.now()));
-                }
-                None
-            }
+        let outcome = self.lives.live(life).await?;
+        if let Ok(Some(view)) = outcome {
+            return Some(view);
         }
+        // Let everything that is ready happen, then let time pass to whatever waits for it.
+        tokio::time::sleep(Duration::from_millis(3)).await;
+        if let Some(next) = self.clock.next_sleeper() {
+            self.clock.set(next.max(self.clock.now()));
+        }
+        None
     }
 }
 
@@ -232,6 +197,7 @@ fn start(document: Json, input: &serde_json::Value) -> StartExecution {
         correlation: None,
         labels: BTreeMap::new(),
         traceparent: None,
+        causation: None,
     }
 }
 

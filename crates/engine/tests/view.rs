@@ -3,6 +3,7 @@
 mod support;
 
 use std::{
+    path::Path,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -189,6 +190,18 @@ impl View for Hesitant {
         query: ListQuery,
     ) -> Result<Vec<ViewRow>, ViewError> {
         self.view.list(partition, query).await
+    }
+
+    async fn copy(
+        &self,
+        partition: PartitionId,
+        to: &Path,
+    ) -> Result<Option<ViewPosition>, ViewError> {
+        self.view.copy(partition, to).await
+    }
+
+    async fn replace(&self, partition: PartitionId, from: &Path) -> Result<(), ViewError> {
+        self.view.replace(partition, from).await
     }
 }
 

@@ -54,6 +54,15 @@ impl NatsCluster {
             .unwrap_or_else(|| panic!("no server is called {name}"))
     }
 
+    /// Ends all servers at once (SIGKILL) and starts them again: what they had in memory only is lost.
+    pub fn restart(&mut self) {
+        self.servers.iter_mut().for_each(NatsServer::kill);
+        let started = self.servers.iter_mut().try_for_each(NatsServer::spawn);
+        started
+            .and_then(|()| self.try_wait_ready())
+            .unwrap_or_else(|error| panic!("{error:#}"));
+    }
+
     /// Waits until every server is ready and one leads all the others.
     pub fn wait_ready(&mut self) {
         self.try_wait_ready()

@@ -40,6 +40,8 @@ pub struct NatsServer {
     client: Port,
     monitor: Port,
     dir: TempDir,
+    /// What stands in its configuration and is another thing here: where it listens and keeps its store.
+    overrides: Vec<String>,
     /// `None` while it is dead.
     process: Option<Process>,
 }
@@ -65,9 +67,48 @@ impl NatsServer {
         Self::try_start(options).unwrap_or_else(|error| panic!("{error:#}"))
     }
 
+    /// Starts a single server with this configuration, whatever it says of ports and the store: those are its own.
+    pub fn configured(text: &str) -> Self {
+        let start = || {
+            let mut server = Self::prepare("configured", Options::default(), None)?;
+            let store = server.dir.path().join("store").display().to_string();
+            let [client, monitor] = [&server.client, &server.monitor];
+            let (client, monitor) = (client.number.to_string(), monitor.number.to_string());
+            let overrides = [
+                "--addr",
+                "127.0.0.1",
+                "--port",
+                &client,
+                "--http_port",
+                &monitor,
+            ];
+            server.overrides = [&overrides[..], &["--store_dir", &store]]
+                .concat()
+                .into_iter()
+                .map(str::to_owned)
+                .collect();
+            fs::write(server.dir.path().join("server.conf"), text)
+                .context("cannot write the server's configuration")?;
+            server.spawn()?;
+            server.wait_ready()?;
+            Ok(server)
+        };
+        let tries = std::iter::repeat_with(start).take(STARTS_MAX);
+        let mut taken = tries.skip_while(|tried| tried.as_ref().is_err_and(is_address_in_use));
+        let server = taken.next();
+        server
+            .unwrap_or_else(|| panic!("no port is free after {STARTS_MAX} tries"))
+            .unwrap_or_else(|error: anyhow::Error| panic!("{error:#}"))
+    }
+
     /// Where clients connect: `nats://127.0.0.1:<port>`, the same after a restart.
     pub fn url(&self) -> String {
         format!("nats://127.0.0.1:{}", self.client.number)
+    }
+
+    /// Where its system account connects, which alone is told how the server is configured.
+    pub fn system_url(&self) -> String {
+        format!("nats://system:system@127.0.0.1:{}", self.client.number)
     }
 
     /// Its name, as a stream's information gives it for leaders and replicas.
@@ -137,6 +178,7 @@ impl NatsServer {
             client: port::lease()?,
             monitor: port::lease()?,
             dir,
+            overrides: Vec::new(),
             process: None,
         };
         fs::write(
@@ -156,6 +198,7 @@ impl NatsServer {
         let server = Command::new(binary::path()?)
             .arg("--config")
             .arg(self.dir.path().join("server.conf"))
+            .args(&self.overrides)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)
@@ -205,6 +248,7 @@ impl NatsServer {
     fn config(&self, options: Options, routes: Option<&Routes>) -> Result<String> {
         let mut config = format!(
             "server_name: {}\nlisten: \"127.0.0.1:{}\"\nhttp: \"127.0.0.1:{}\"\n\
+             accounts {{ $SYS: {{ users: [{{user: system, password: system}}] }} }}\n\
              jetstream {{\n  store_dir: \"{}\"\n",
             self.name,
             self.client.number,

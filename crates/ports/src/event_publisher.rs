@@ -48,6 +48,10 @@ pub struct LifecycleEvent {
     pub time: Timestamp,
     /// Carried from the trigger.
     pub correlation: Option<Arc<str>>,
+    /// The id of the message that started its execution, where it was one.
+    pub causation: Option<Arc<str>>,
+    /// The W3C trace context of the execution's start.
+    pub traceparent: Option<Arc<str>>,
     /// What its type needs: `task`, `attempt`, `agent`, `output`, `error`, `durationMs`.
     pub data: Json,
 }

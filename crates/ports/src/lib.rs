@@ -22,8 +22,11 @@ mod http_client;
 mod ids;
 mod journal;
 mod key_store;
+mod leadership;
+mod peers;
 mod task_queue;
 mod view;
+mod view_copies;
 
 pub use blob_store::{BlobError, BlobStore};
 pub use clock::Clock;
@@ -33,14 +36,18 @@ pub use http_client::{HttpClient, HttpFailure, HttpFailureKind, HttpRequest, Htt
 pub use ids::Ids;
 pub use journal::{AppendError, Appending, Journal, JournalEntry, ReadError, ReadLimit};
 pub use key_store::{KeyError, KeyStore};
-pub use task_queue::{QueueError, TaskOffer, TaskQueue};
+pub use leadership::{Held, Leadership, LeadershipError, Mark, Roll};
+pub use peers::{Answering, MESSAGE_BYTES_MAX, PeerError, Peers, Responder};
+pub use task_queue::{OfferedAttempt, QueueError, TaskOffer, TaskQueue};
 pub use view::{ListQuery, View, ViewBatch, ViewError, ViewPosition, ViewRow};
+pub use view_copies::{ViewCopies, ViewCopyError};
 
 #[cfg(feature = "mocks")]
 pub use {
     blob_store::MockBlobStore, clock::MockClock, definition_store::MockDefinitionStore,
     event_publisher::MockEventPublisher, http_client::MockHttpClient, ids::MockIds,
-    journal::MockJournal, key_store::MockKeyStore, task_queue::MockTaskQueue, view::MockView,
+    journal::MockJournal, key_store::MockKeyStore, leadership::MockLeadership, peers::MockPeers,
+    task_queue::MockTaskQueue, view::MockView, view_copies::MockViewCopies,
 };
 
 /// Why an adapter could not do what it was asked: the cause below a port's error, for logs and people.

@@ -1,12 +1,13 @@
 //! The view: a partition's executions, materialised from its journal up to a position. Disposable.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, path::Path};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use eventflow_domain::{
     ExecutionId, Json, PartitionId, Position, Tenant, Timestamp, execution::Status,
 };
+use serde::{Deserialize, Serialize};
 
 use crate::Source;
 
@@ -20,6 +21,12 @@ use crate::Source;
 /// 6. `list` MUST give the tenant's rows that match every filter, newest first (by creation, then id), without state, at
 ///    most `limit`, strictly after the cursor `before`.
 /// 7. Partitions MUST be independent of each other.
+/// 8. `copy` MUST write the partition's rows and positions as they were at one moment, while batches are applied, to a
+///    file that was not there, and answer that moment's position; a view without files answers `None` and writes none.
+/// 9. `replace` MUST make the partition what the copy holds, rows and positions, for all instances, and leave the copy
+///    as it is.
+/// 10. `replace` MUST refuse what is no copy of such a view, is damaged or is of another version with `Unfit`, and
+///     change nothing.
 #[async_trait]
 #[cfg_attr(feature = "mocks", mockall::automock)]
 pub trait View: Send + Sync {
@@ -42,6 +49,15 @@ pub trait View: Send + Sync {
         partition: PartitionId,
         query: ListQuery,
     ) -> Result<Vec<ViewRow>, ViewError>;
+    /// Copies the partition's view to a file; how far the copy has come.
+    async fn copy(
+        &self,
+        partition: PartitionId,
+        to: &Path,
+    ) -> Result<Option<ViewPosition>, ViewError>;
+    /// Throws the partition's view away and goes on with a copy. Whether the copy is behind the journal is for the
+    /// caller to see, by `position`.
+    async fn replace(&self, partition: PartitionId, from: &Path) -> Result<(), ViewError>;
 }
 
 /// How far a view has come.
@@ -85,7 +101,7 @@ pub struct ViewRow {
 }
 
 /// A page of a list.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ListQuery {
     /// Whose executions.
     pub tenant: Tenant,
@@ -111,4 +127,7 @@ pub enum ViewError {
     /// Try again later.
     #[error("the view did not answer: {0}")]
     Unavailable(#[source] Source),
+    /// The copy is no use: go on without it, the journal has everything.
+    #[error("this is no copy of a view that can be gone on with: {0}")]
+    Unfit(#[source] Source),
 }

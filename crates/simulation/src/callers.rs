@@ -103,6 +103,7 @@ fn plan_one(draw: &mut Draw, number: u64, documents: &[(Json, Arc<Plan>)]) -> Pl
         correlation: None,
         labels: BTreeMap::from([("number".to_owned(), number.to_string())]),
         traceparent: None,
+        causation: None,
     };
     Planned {
         key: (tenant, id),

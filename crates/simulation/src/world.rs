@@ -6,7 +6,7 @@ use eventflow_adapter_memory::{
     Faults, ManualClock, MemoryBlobStore, MemoryDefinitionStore, MemoryEventPublisher,
     MemoryJournal, MemoryKeyStore, MemoryTaskQueue, MemoryView, SequentialIds,
 };
-use eventflow_domain::{DurationMs, Timestamp};
+use eventflow_domain::{DurationMs, NodeName, Timestamp};
 use eventflow_engine::{Backend, Config};
 use eventflow_ports::{
     BlobStore, Clock, DefinitionStore, EventPublisher, HttpClient, Ids, Journal, KeyStore,
@@ -106,12 +106,13 @@ impl World {
             publisher: Some(faults.wrap(publisher)),
             clock: faults.wrap(clock),
             ids: faults.wrap(ids),
+            cluster: None,
         }
     }
 
     pub(crate) fn config(&self, life: u32) -> Config {
         Config {
-            node: format!("life-{life}"),
+            node: NodeName::parse(&format!("life-{life}")).expect("a name"),
             partitions: self.partitions,
             ..Config::default()
         }

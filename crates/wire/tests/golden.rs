@@ -6,13 +6,18 @@ use std::{collections::BTreeSet, fs, path::PathBuf};
 
 use eventflow_wire::v1::{
     Problem,
+    calls::{CallBody, CallEvent},
+    controls::ControlCommand,
     events::CloudEvent,
     executions::{ExecutionView, HistoryAnswer, ListAnswer, StartBody},
+    flow::{CommandBody, Status},
+    rejected::Rejected,
     system::{Health, System},
     tasks::{
-        CompleteBody, FailBody, HeartbeatAnswer, HeartbeatBody, LeaseAnswer, LeaseBody,
-        ResultsAnswer, ResultsBody,
+        BeginAnswer, CompleteBody, DurableAnswer, FailBody, HeartbeatAnswer, HeartbeatBody,
+        LeaseAnswer, LeaseBody, ResultItem, ResultsAnswer, ResultsBody,
     },
+    triggers::PlatformEvent,
     workflows::{Validation, Workflow, WorkflowDocument, WorkflowList},
 };
 use serde::{Serialize, de::DeserializeOwned};
@@ -21,10 +26,22 @@ use serde_json::Value;
 type Check = fn(&str) -> Result<Value, serde_json::Error>;
 
 const BODIES: &[(&str, Check)] = &[
+    ("begin-answer", again::<BeginAnswer>),
+    ("begin-answer-refused", again::<BeginAnswer>),
+    ("begin-item", again::<ResultItem>),
+    ("call-body", again::<CallBody>),
+    ("call-failed", again::<CallEvent>),
+    ("call-started", again::<CallEvent>),
+    ("call-succeeded", again::<CallEvent>),
     ("cloud-event", again::<CloudEvent>),
     ("complete-body", again::<CompleteBody>),
+    ("control-command", again::<ControlCommand>),
+    ("durable-answer", again::<DurableAnswer>),
     ("execution-view", again::<ExecutionView>),
     ("fail-body", again::<FailBody>),
+    ("flow-command-start", again::<CommandBody>),
+    ("flow-command-stop", again::<CommandBody>),
+    ("flow-status", again::<Status>),
     ("health", again::<Health>),
     ("heartbeat-answer", again::<HeartbeatAnswer>),
     ("heartbeat-body", again::<HeartbeatBody>),
@@ -32,11 +49,14 @@ const BODIES: &[(&str, Check)] = &[
     ("lease-answer", again::<LeaseAnswer>),
     ("lease-body", again::<LeaseBody>),
     ("list-answer", again::<ListAnswer>),
+    ("platform-event", again::<PlatformEvent>),
     ("problem", again::<Problem>),
+    ("rejected", again::<Rejected>),
     ("results-answer", again::<ResultsAnswer>),
     ("results-body", again::<ResultsBody>),
     ("start-body", again::<StartBody>),
     ("start-body-inline", again::<StartBody>),
+    ("step-status", again::<Status>),
     ("system", again::<System>),
     ("validation", again::<Validation>),
     ("workflow", again::<Workflow>),

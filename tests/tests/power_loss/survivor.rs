@@ -133,6 +133,7 @@ async fn check_open(store: &SqliteStore, expected: &Expected) -> anyhow::Result<
         publisher: None,
         clock: Arc::new(ClockOfTheRun::at(expected.began_at)?),
         ids: Arc::new(UuidIds),
+        cluster: None,
     };
     let config = Config {
         partitions: PARTITIONS,
@@ -323,6 +324,7 @@ impl Survivor<'_> {
             correlation: None,
             labels: BTreeMap::new(),
             traceparent: None,
+            causation: None,
         };
         self.engine
             .start(request)
@@ -411,6 +413,10 @@ impl ClockOfTheRun {
 impl Clock for ClockOfTheRun {
     fn now(&self) -> Timestamp {
         Timestamp(SystemClock.now().0 - self.behind_ms)
+    }
+
+    fn elapsed(&self) -> Duration {
+        SystemClock.elapsed()
     }
 
     async fn sleep_until(&self, at: Timestamp) {

@@ -1,5 +1,7 @@
 //! A backend is one function that fills the struct of ports.
 
+mod nats;
+
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use anyhow::Context;
@@ -10,10 +12,12 @@ use eventflow_adapter_memory::{
 };
 use eventflow_adapter_sqlite::SqliteStore;
 use eventflow_adapter_system::{SystemClock, UuidIds};
-use eventflow_domain::PartitionId;
+use eventflow_domain::{NodeName, PartitionId};
 use eventflow_engine::Backend;
 use eventflow_ports::HttpClient;
 use tokio::sync::watch;
+
+pub(crate) use nats::Nats;
 
 use crate::config::{Config, Store};
 
@@ -22,14 +26,21 @@ pub(crate) struct Opened {
     pub(crate) backend: Backend,
     /// Why partitions have failed below it, by partition, as it happens.
     pub(crate) failures: watch::Receiver<BTreeMap<PartitionId, String>>,
+    /// What speaks NATS, where that is the store.
+    pub(crate) nats: Option<Nats>,
 }
 
 /// Opens what the configuration names.
-pub(crate) async fn open(config: &Config, listens_on_loopback: bool) -> anyhow::Result<Opened> {
+pub(crate) async fn open(
+    config: &Config,
+    node: &NodeName,
+    listens_on_loopback: bool,
+) -> anyhow::Result<Opened> {
     let http = http_client(config, listens_on_loopback)?;
     match &config.store {
         Store::Memory => Ok(memory(http)),
         Store::Sqlite(directory) => sqlite(directory.clone(), config.partitions(), http).await,
+        Store::Nats(servers) => nats::open(config, servers, node, http).await,
     }
 }
 
@@ -66,8 +77,13 @@ async fn sqlite(
         publisher: None,
         clock: Arc::new(SystemClock),
         ids: Arc::new(UuidIds),
+        cluster: None,
     };
-    Ok(Opened { backend, failures })
+    Ok(Opened {
+        backend,
+        failures,
+        nats: None,
+    })
 }
 
 fn memory(http: Arc<dyn HttpClient>) -> Opened {
@@ -83,8 +99,13 @@ fn memory(http: Arc<dyn HttpClient>) -> Opened {
         publisher: None,
         clock: Arc::new(SystemClock),
         ids: Arc::new(UuidIds),
+        cluster: None,
     };
     // Memory does not fail.
     let failures = watch::channel(BTreeMap::new()).1;
-    Opened { backend, failures }
+    Opened {
+        backend,
+        failures,
+        nats: None,
+    }
 }

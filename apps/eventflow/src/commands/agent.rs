@@ -1,6 +1,6 @@
 //! `eventflow agent exec`: any program as an agent.
 
-use std::{process::Stdio, time::Duration};
+use std::{path::PathBuf, process::Stdio, time::Duration};
 
 use anyhow::Context;
 use eventflow_agent::{Cancellation, Failure, Json, Task};
@@ -40,6 +40,28 @@ pub(crate) struct Exec {
     /// What it can do; may be given several times
     #[arg(long = "capability", short = 'C', required = true, value_name = "NAME")]
     capabilities: Vec<String>,
+    /// Take tasks from the queues on this NATS server instead of from --server; several with commas between them
+    #[arg(long, value_name = "URL")]
+    nats: Option<String>,
+    /// NATS credentials
+    #[arg(long, value_name = "FILE", requires = "nats")]
+    creds: Option<PathBuf>,
+    /// Whose tasks to perform, over NATS
+    #[arg(
+        long,
+        value_name = "NAME",
+        default_value = "default",
+        requires = "nats"
+    )]
+    tenant: String,
+    /// What the service's NATS subjects begin with
+    #[arg(
+        long,
+        value_name = "NAME",
+        default_value = "eventflow",
+        requires = "nats"
+    )]
+    prefix: String,
     /// What it is called in histories
     #[arg(long, default_value = "exec")]
     name: String,
@@ -67,8 +89,15 @@ impl Agent {
                     .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info")),
             )
             .init();
-        let mut builder = eventflow_agent::Agent::builder(service::url(common))
+        let url = exec
+            .nats
+            .clone()
+            .unwrap_or_else(|| service::url(common).to_owned());
+        let mut builder = eventflow_agent::Agent::builder(url)
             .token(common.token.clone())
+            .creds(exec.creds.clone())
+            .tenant(&exec.tenant)
+            .prefix(&exec.prefix)
             .name(&exec.name)
             .concurrency(exec.concurrency)
             .lease(Duration::from_secs(exec.lease))
@@ -83,7 +112,7 @@ impl Agent {
             "agent `{}` serves {} at {}",
             exec.name,
             exec.capabilities.join(", "),
-            agent.server().url()
+            agent.transport().url()
         );
         agent.run_until(stop).await?;
         Ok(Outcome::Yes)

@@ -3,13 +3,14 @@
 
 use std::path::PathBuf;
 
+use anyhow::bail;
 use eventflow_adapter_sqlite::Backup as Copy;
 use serde_json::json;
 
 use crate::{
     Common, Outcome,
     output::{self, Format},
-    store::StoreArgument,
+    store::{Location, StoreArgument},
 };
 
 /// `eventflow backup`.
@@ -25,7 +26,13 @@ pub(crate) struct Backup {
 
 impl Backup {
     pub(crate) fn run(self, common: &Common) -> anyhow::Result<Outcome> {
-        let copy = Copy::take(self.store.directory(), &self.target)?;
+        let Location::Embedded(store) = self.store.location() else {
+            bail!(
+                "a store on NATS is copied by the tool of NATS: stop the nodes and use `nats account backup DIR`, or \
+                 `nats stream backup STREAM DIR` for each stream, journals first; nothing was copied"
+            );
+        };
+        let copy = Copy::take(&store, &self.target)?;
         let directory = self.target.display();
         match common.output {
             Format::Json => output::json(&json!({

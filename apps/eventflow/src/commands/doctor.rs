@@ -1,5 +1,7 @@
 //! `eventflow doctor`: what a store or a service is set up like, and what is wrong with that.
 
+mod nats;
+
 use std::{
     io::Write as _,
     path::Path,
@@ -7,7 +9,6 @@ use std::{
 };
 
 use console::style;
-use eventflow_adapter_sqlite::{Quarantined, StoreReader};
 use eventflow_domain::{
     DurationMs, PartitionId, Position, Timestamp, limits,
     record::{self, FORMAT_LEVEL},
@@ -18,9 +19,10 @@ use serde::Serialize;
 
 use crate::{
     Common, Outcome,
+    commands::journal::audit,
     output::{self, Format},
     service::{self, Service},
-    store::StoreArgument,
+    store::{Embedded, Location, Reading, Store, StoreArgument},
     words,
 };
 
@@ -44,6 +46,14 @@ const SYNC_MIN: Duration = Duration::from_micros(20);
 pub(crate) struct Doctor {
     #[command(flatten)]
     store: StoreArgument,
+    /// A NATS server as its system account, nats://user:password@host:port: it alone is told when records are synced
+    #[arg(
+        long,
+        env = "EVENTFLOW_NATS_SYSTEM",
+        value_name = "URL",
+        hide_env_values = true
+    )]
+    nats_system: Option<String>,
 }
 
 /// One thing that was looked at.
@@ -64,16 +74,29 @@ enum State {
 }
 
 impl Doctor {
-    pub(crate) async fn run(self, common: &Common) -> anyhow::Result<Outcome> {
+    pub(crate) fn run(self, common: &Common) -> anyhow::Result<Outcome> {
         let mut findings = Findings::default();
         if common.server.is_some() {
-            look_at_service(common, &mut findings).await?;
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()?;
+            runtime.block_on(look_at_service(common, &mut findings))?;
         }
         if self.store.is_given() || common.server.is_none() {
-            let directory = self.store.directory().display().to_string();
-            findings.add("store", State::Sound, directory);
+            if let Location::Embedded(directory) = self.store.location() {
+                findings.add("store", State::Sound, directory.display().to_string());
+            }
             match self.store.read() {
-                Ok(reader) => look_at_store(&reader, self.store.directory(), &mut findings)?,
+                Ok(store) => {
+                    let last = match &store {
+                        Store::Embedded(store) => look_at_directory(store, &mut findings)?,
+                        Store::Nats(store) => {
+                            nats::look(store, self.nats_system.as_deref(), &mut findings)?
+                        }
+                    };
+                    look_at_clock(last, &mut findings);
+                    look_at_quarantined(store.reading(), &mut findings)?;
+                }
                 Err(error) => findings.add("store", State::Wrong, format!("{error:#}")),
             }
             look_at_limits(&mut findings);
@@ -161,12 +184,9 @@ async fn look_at_service(common: &Common, findings: &mut Findings) -> anyhow::Re
     Ok(())
 }
 
-fn look_at_store(
-    reader: &StoreReader,
-    directory: &Path,
-    findings: &mut Findings,
-) -> anyhow::Result<()> {
-    let files = reader.files()?;
+/// Answers when its last record was written.
+fn look_at_directory(store: &Embedded, findings: &mut Findings) -> anyhow::Result<Timestamp> {
+    let files = store.reader.files()?;
     findings.add(
         "format",
         State::Sound,
@@ -183,8 +203,13 @@ fn look_at_store(
         ),
     );
     let mut last = Timestamp(0);
-    for partition in (0..reader.partitions()).map(PartitionId) {
-        last = last.max(look_at_partition(reader, partition, findings)?);
+    for partition in (0..store.partitions()).map(PartitionId) {
+        last = last.max(look_at_partition(store, partition, findings)?);
+        if store.view(partition)?.is_none() {
+            let detail =
+                "there is none to go on with: it is rebuilt from the journal at the next start";
+            findings.add(format!("view {partition}"), State::Notice, detail);
+        }
     }
     let is_wal = files.journal_mode.eq_ignore_ascii_case("wal");
     findings.add(
@@ -195,17 +220,18 @@ fn look_at_store(
             files.journal_mode, files.page_bytes
         ),
     );
-    look_at_disk(directory, findings);
-    look_at_clock(last, findings);
-    for quarantined in Quarantined::list(directory)? {
+    look_at_disk(&store.directory, findings);
+    Ok(last)
+}
+
+fn look_at_quarantined(reader: &dyn Reading, findings: &mut Findings) -> anyhow::Result<()> {
+    for quarantined in reader.quarantined()? {
         let detail = format!(
-            "{} records from {} on of partition {}, on {}: {} ({})",
+            "{} records from {} on of partition {}, {}",
             quarantined.records,
             quarantined.first,
             quarantined.partition,
-            Time(quarantined.at),
-            quarantined.reason,
-            quarantined.file.display()
+            audit(&quarantined)
         );
         findings.add("set aside", State::Notice, detail);
     }
@@ -214,7 +240,7 @@ fn look_at_store(
 
 /// Answers when its last record was written.
 fn look_at_partition(
-    reader: &StoreReader,
+    reader: &dyn Reading,
     partition: PartitionId,
     findings: &mut Findings,
 ) -> anyhow::Result<Timestamp> {
@@ -223,11 +249,6 @@ fn look_at_partition(
     if let Some(damage) = damage {
         findings.add(what, State::Wrong, damage);
         return Ok(Timestamp(0));
-    }
-    if reader.view(partition)?.is_none() {
-        let detail =
-            "there is none to go on with: it is rebuilt from the journal at the next start";
-        findings.add(format!("view {partition}"), State::Notice, detail);
     }
     let Some(before) = head.0.checked_sub(1) else {
         findings.add(what, State::Sound, "no records yet");

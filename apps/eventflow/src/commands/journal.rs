@@ -1,13 +1,12 @@
 //! `eventflow journal show | verify | quarantine`: the records themselves, for the day on which one is bad.
 
-use std::{collections::BTreeSet, path::Path};
+use std::{collections::BTreeSet, env, ops::RangeInclusive};
 
 use anyhow::ensure;
 use console::style;
-use eventflow_adapter_sqlite::{Quarantined, StoreReader};
 use eventflow_domain::{
     Digest, PartitionId, Position,
-    record::{self, Chain, Entry, ExecutionEvents},
+    record::{self, Chain, Entry, ExecutionEvents, RecordFault},
 };
 use eventflow_ports::{JournalEntry, ReadLimit};
 use eventflow_wire::v1::Time;
@@ -16,7 +15,7 @@ use serde_json::{Value, json};
 use crate::{
     Common, Outcome,
     output::{self, Format},
-    store::StoreArgument,
+    store::{Order, Quarantined, Reading, RecordsError, StoreArgument},
     words,
 };
 
@@ -62,9 +61,10 @@ pub(crate) struct Show {
 
 impl Show {
     fn run(self, common: &Common) -> anyhow::Result<Outcome> {
-        let reader = self.store.read()?;
-        let partition = partition(&reader, self.partition)?;
-        for quarantined in Quarantined::list(self.store.directory())? {
+        let store = self.store.read()?;
+        let reader = store.reading();
+        let partition = partition(reader, self.partition)?;
+        for quarantined in reader.quarantined()? {
             if quarantined.partition == partition {
                 show_quarantined(&quarantined, common.output)?;
             }
@@ -81,17 +81,40 @@ impl Show {
             after = last.position;
             left -= entries.len().min(left);
             for entry in &entries {
-                match common.output {
-                    Format::Json => output::json(&record_json(partition, entry))?,
-                    Format::Text => output::line(record_text(entry))?,
-                }
+                show_record(reader, partition, entry, common.output)?;
             }
         }
         Ok(Outcome::Yes)
     }
 }
 
-fn partition(reader: &StoreReader, number: u16) -> anyhow::Result<PartitionId> {
+fn show_record(
+    reader: &dyn Reading,
+    partition: PartitionId,
+    entry: &JournalEntry,
+    format: Format,
+) -> anyhow::Result<()> {
+    // Who wrote it matters only where it is not what a writer writes.
+    let remark = match record::decode(&entry.record) {
+        Ok(_) => None,
+        Err(_) => reader.remark(partition, entry.position)?,
+    };
+    match format {
+        Format::Json => {
+            let mut record = record_json(partition, entry);
+            if let Some(remark) = remark {
+                record["remark"] = remark.into();
+            }
+            output::json(&record)
+        }
+        Format::Text => {
+            let remark = remark.map(|remark| format!("\n  {remark}"));
+            output::line(record_text(entry) + &remark.unwrap_or_default())
+        }
+    }
+}
+
+fn partition(reader: &dyn Reading, number: u16) -> anyhow::Result<PartitionId> {
     let partitions = reader.partitions();
     ensure!(
         number < partitions,
@@ -184,14 +207,15 @@ pub(crate) struct Verify {
 
 impl Verify {
     fn run(self, common: &Common) -> anyhow::Result<Outcome> {
-        let reader = self.store.read()?;
+        let store = self.store.read()?;
+        let reader = store.reading();
         let partitions = match self.partition {
-            Some(number) => vec![partition(&reader, number)?],
+            Some(number) => vec![partition(reader, number)?],
             None => (0..reader.partitions()).map(PartitionId).collect(),
         };
         let mut outcome = Outcome::Yes;
         for partition in partitions {
-            let followed = follow(&reader, partition)?;
+            let followed = follow(reader, partition)?;
             if followed.fault.is_some() {
                 outcome = Outcome::No;
             }
@@ -209,7 +233,7 @@ struct Followed {
     fault: Option<(Position, String)>,
 }
 
-fn follow(reader: &StoreReader, partition: PartitionId) -> anyhow::Result<Followed> {
+fn follow(reader: &dyn Reading, partition: PartitionId) -> anyhow::Result<Followed> {
     let (head, damage) = reader.head(partition)?;
     let mut followed = Followed {
         chain: Chain::start(partition),
@@ -220,17 +244,22 @@ fn follow(reader: &StoreReader, partition: PartitionId) -> anyhow::Result<Follow
         let next = followed.position.next();
         let entries = match reader.records(partition, followed.position, ReadLimit::REPLAY) {
             Ok(entries) => entries,
-            Err(error) => {
-                followed.fault = Some((next, error.to_string()));
+            Err(RecordsError::Damaged(fault)) => {
+                followed.fault = Some((next, fault));
                 break;
             }
+            Err(RecordsError::Failed(error)) => return Err(error),
         };
         if entries.is_empty() {
             followed.fault = Some((next, "it is missing".to_owned()));
         }
         for entry in entries {
-            if let Err(fault) = followed.pass(&entry) {
-                followed.fault = Some((followed.position.next(), fault));
+            if let Err(mut fault) = followed.pass(&entry) {
+                let position = followed.position.next();
+                if let Some(remark) = reader.remark(partition, position)? {
+                    fault = format!("{fault} ({remark})");
+                }
+                followed.fault = Some((position, fault));
                 break;
             }
         }
@@ -246,11 +275,28 @@ impl Followed {
         if entry.position != self.position.next() {
             return Err("it is missing".to_owned());
         }
-        self.chain
-            .follow(&entry.record)
-            .map_err(|fault| fault.to_string())?;
-        self.position = entry.position;
-        Ok(())
+        match self.chain.follow(&entry.record) {
+            Ok(_) => {
+                self.position = entry.position;
+                Ok(())
+            }
+            Err(fault) => Err(self.name(&fault, entry)),
+        }
+    }
+
+    /// What a record is that does not continue the chain.
+    fn name(&self, fault: &RecordFault, entry: &JournalEntry) -> String {
+        let epoch = record::decode(&entry.record).map(|record| record.header.epoch);
+        match (fault, epoch) {
+            (RecordFault::Foreign | RecordFault::Truncated(_), _) => {
+                format!("a stranger's message: {fault}")
+            }
+            (RecordFault::Chain(_), Ok(epoch)) if epoch < self.chain.epoch => format!(
+                "a fork, a record of epoch {epoch} behind those of epoch {}: {fault}",
+                self.chain.epoch
+            ),
+            _ => fault.to_string(),
+        }
     }
 
     fn print(&self, partition: PartitionId, format: Format) -> anyhow::Result<()> {
@@ -278,9 +324,11 @@ impl Followed {
 /// `eventflow journal quarantine`.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Offline only: no service may have the store open. What is set aside lies in <store>/quarantine and is \
-                  listed by `journal show` and `doctor`. What those records say has not happened any more: restore a \
-                  backup instead, if there is one."
+    after_help = "What is set aside is kept, in <store>/quarantine or in the bucket <PREFIX>_QUARANTINE, and is listed by \
+                  `journal show` and `doctor`. Offline only: no service may have an embedded store open; on NATS the \
+                  nodes may run where nothing is lost and nothing moves, as without a stranger's message at the end. A \
+                  position that later records do not miss is taken out alone there. Otherwise, what those records say has \
+                  not happened any more: restore a backup instead, if there is one. Interrupted, run it again."
 )]
 pub(crate) struct Quarantine {
     #[command(flatten)]
@@ -288,7 +336,7 @@ pub(crate) struct Quarantine {
     /// Whose record
     #[arg(long, value_name = "N")]
     partition: u16,
-    /// The bad record; it and all that follow it are set aside
+    /// The bad record; it and all that cannot follow without it are set aside
     #[arg(long, value_name = "POSITION", value_parser = clap::value_parser!(u64).range(1..))]
     position: u64,
     /// Why, for those who look at it later
@@ -299,14 +347,18 @@ pub(crate) struct Quarantine {
 impl Quarantine {
     fn run(self, common: &Common) -> anyhow::Result<Outcome> {
         ensure!(!self.reason.trim().is_empty(), "--reason must say why");
-        let reader = self.store.read()?;
-        let partition = partition(&reader, self.partition)?;
+        let store = self.store.read()?;
+        let reader = store.reading();
+        let partition = partition(reader, self.partition)?;
         let first = Position(self.position);
-        let lost = Lost::from(&reader, partition, first)?;
-        drop(reader);
-        let directory: &Path = self.store.directory();
-        let quarantined =
-            Quarantined::set_aside(directory, partition, first, &self.reason, words::now())?;
+        let lost = Lost::of(reader, partition, reader.planned(partition, first)?)?;
+        let quarantined = reader.set_aside(&Order {
+            partition,
+            first,
+            at: words::now(),
+            by: operator(),
+            reason: self.reason,
+        })?;
         if common.output == Format::Json {
             let mut said = quarantined_json(&quarantined);
             said["lost"] = json!({
@@ -317,6 +369,10 @@ impl Quarantine {
             return Ok(Outcome::Yes);
         }
         show_quarantined(&quarantined, Format::Text)?;
+        if !quarantined.loses {
+            output::line("nothing that was acknowledged is lost")?;
+            return Ok(Outcome::Yes);
+        }
         output::line(format!(
             "{} events of {} executions have not happened any more, {} of which were started there and are gone; {} of \
              the records could not be read. What was acknowledged with them was acknowledged in vain, and agents may get \
@@ -330,6 +386,14 @@ impl Quarantine {
     }
 }
 
+/// Who does this, as far as the machine knows.
+fn operator() -> String {
+    let user = env::var("USER").or_else(|_| env::var("LOGNAME"));
+    let user = user.unwrap_or_else(|_| rustix::process::getuid().as_raw().to_string());
+    let system = rustix::system::uname();
+    format!("{user}@{}", system.nodename().to_string_lossy())
+}
+
 /// What the records that are set aside said.
 #[derive(Default)]
 struct Lost {
@@ -340,19 +404,25 @@ struct Lost {
 }
 
 impl Lost {
-    fn from(reader: &StoreReader, partition: PartitionId, first: Position) -> anyhow::Result<Self> {
+    fn of(
+        reader: &dyn Reading,
+        partition: PartitionId,
+        planned: Vec<RangeInclusive<u64>>,
+    ) -> anyhow::Result<Self> {
         let mut lost = Self::default();
-        let mut after = Position(first.0 - 1);
-        loop {
-            let entries = reader.records(partition, after, ReadLimit::REPLAY)?;
-            if entries.is_empty() {
-                return Ok(lost);
-            }
-            for entry in &entries {
-                lost.count(entry);
-                after = entry.position;
+        for range in planned {
+            let mut after = Position(range.start() - 1);
+            while after.0 < *range.end() {
+                let entries = reader.records(partition, after, ReadLimit::REPLAY)?;
+                let within = |entry: &&JournalEntry| range.contains(&entry.position.0);
+                for entry in entries.iter().filter(within) {
+                    lost.count(entry);
+                }
+                let Some(end) = entries.last() else { break };
+                after = end.position;
             }
         }
+        Ok(lost)
     }
 
     fn count(&mut self, entry: &JournalEntry) {
@@ -373,28 +443,39 @@ impl Lost {
 }
 
 /// Shows what was set aside.
-pub(crate) fn show_quarantined(quarantined: &Quarantined, format: Format) -> anyhow::Result<()> {
+fn show_quarantined(quarantined: &Quarantined, format: Format) -> anyhow::Result<()> {
     match format {
         Format::Json => output::json(&json!({"quarantined": quarantined_json(quarantined)})),
         Format::Text => output::line(format!(
-            "{} records {} to {} of partition {}, {} of them, on {}: {} ({})",
+            "{} {} of the records {} to {} of partition {}, {}",
             style("set aside:").yellow().bold(),
+            quarantined.records,
             quarantined.first,
             quarantined.last,
             quarantined.partition,
-            quarantined.records,
-            Time(quarantined.at),
-            quarantined.reason,
-            quarantined.file.display()
+            audit(quarantined)
         )),
     }
 }
 
+/// When, by whom, why, and where it lies.
+pub(crate) fn audit(quarantined: &Quarantined) -> String {
+    let by = quarantined.by.as_ref().map(|by| format!(" by {by}"));
+    format!(
+        "on {}{}: {} ({})",
+        Time(quarantined.at),
+        by.unwrap_or_default(),
+        quarantined.reason,
+        quarantined.lies_in.1
+    )
+}
+
 /// What was set aside, for programs.
-pub(crate) fn quarantined_json(quarantined: &Quarantined) -> Value {
+fn quarantined_json(quarantined: &Quarantined) -> Value {
+    let (kind, name) = &quarantined.lies_in;
     json!({
-        "file": quarantined.file.display().to_string(), "partition": quarantined.partition,
-        "first": quarantined.first, "last": quarantined.last, "records": quarantined.records,
-        "at": Time(quarantined.at), "reason": quarantined.reason,
+        *kind: name, "partition": quarantined.partition,
+        "first": quarantined.first, "last": quarantined.last, "records": quarantined.records, "loses": quarantined.loses,
+        "at": Time(quarantined.at), "by": quarantined.by, "reason": quarantined.reason,
     })
 }

@@ -82,6 +82,7 @@ pub(crate) fn run(command: Command, common: &Common) -> anyhow::Result<Outcome> 
         Command::Verify(command) => command.run(common),
         Command::Journal(command) => command.run(common),
         Command::Backup(command) => command.run(common),
+        Command::Doctor(command) => command.run(common),
         Command::Completions { shell } => {
             let mut arguments = Arguments::command();
             // Not straight to stdout: the generator takes a reader that went away for a bug.
@@ -117,7 +118,6 @@ async fn run_async(command: Command, common: &Common) -> anyhow::Result<Outcome>
         Command::Resume(command) => command.run("resume", common).await,
         Command::Stop(command) => command.run("stop", common).await,
         Command::Agent(command) => command.run(common).await,
-        Command::Doctor(command) => command.run(common).await,
         Command::Bench(command) => command.run(common).await,
         Command::BenchAgent(command) => command.run(common).await,
         Command::BenchStub => bench::stub::run().await,
@@ -125,6 +125,7 @@ async fn run_async(command: Command, common: &Common) -> anyhow::Result<Outcome>
         | Command::Verify(_)
         | Command::Journal(_)
         | Command::Backup(_)
+        | Command::Doctor(_)
         | Command::Completions { .. } => {
             unreachable!("done without a runtime")
         }

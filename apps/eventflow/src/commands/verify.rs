@@ -4,7 +4,7 @@ use std::{collections::HashMap, path::PathBuf, sync::Arc};
 
 use anyhow::Context;
 use console::style;
-use eventflow_adapter_sqlite::{OpenError, StoreReader, StoredRow, ViewReader};
+use eventflow_adapter_sqlite::{StoredRow, ViewReader};
 use eventflow_checker::{Checker, Evidence, PartitionReport, Report, Row, Settings, Store, View};
 use eventflow_domain::{Digest, ExecutionId, PartitionId, Position, Tenant, plan::Plan};
 use eventflow_engine::frozen;
@@ -14,7 +14,7 @@ use eventflow_wire::v1::Span;
 use crate::{
     Common, Outcome, input,
     output::{self, Format},
-    store::StoreArgument,
+    store::{Reading, RecordsError, StoreArgument},
 };
 
 /// Plans kept compiled; beyond it all are compiled again when they are asked for.
@@ -40,13 +40,14 @@ pub(crate) struct Verify {
 
 impl Verify {
     pub(crate) fn run(self, common: &Common) -> anyhow::Result<Outcome> {
-        let reader = self.store.read()?;
+        let store = self.store.read()?;
+        let reader = store.reading();
         let settings = Settings {
             partitions: Some(reader.partitions()),
             late_max: self.late_max.map(|span| span.0),
             ..Settings::default()
         };
-        let report = check(&reader, settings, self.evidence()?)?;
+        let report = check(reader, settings, self.evidence()?)?;
         match common.output {
             Format::Json => output::json(&report)?,
             Format::Text => describe(&report)?,
@@ -73,7 +74,7 @@ impl Verify {
 
 /// Reads a whole store, up to where each partition is now.
 fn check(
-    reader: &StoreReader,
+    reader: &dyn Reading,
     settings: Settings,
     evidence: Vec<Evidence>,
 ) -> anyhow::Result<Report> {
@@ -106,13 +107,13 @@ fn check(
     }
     let report = checker.finish();
     match failure {
-        Some(failure) => Err(failure.into()),
+        Some(failure) => Err(failure),
         None => Ok(report),
     }
 }
 
 fn read<S: Store>(
-    reader: &StoreReader,
+    reader: &dyn Reading,
     partition: PartitionId,
     head: Position,
     checker: &mut Checker<S>,
@@ -121,13 +122,13 @@ fn read<S: Store>(
     while after < head {
         let entries = match reader.records(partition, after, ReadLimit::REPLAY) {
             Ok(entries) => entries,
-            Err(error @ OpenError::Corrupt { .. }) => {
+            Err(RecordsError::Damaged(fault)) => {
                 checker.damage(format!(
-                    "what follows record {after} cannot be read: {error}"
+                    "what follows record {after} cannot be read: {fault}"
                 ));
                 return Ok(());
             }
-            Err(error) => return Err(error.into()),
+            Err(RecordsError::Failed(error)) => return Err(error),
         };
         let Some(last) = entries.last() else {
             checker.damage(format!("it ends at record {after}, not at {head}"));
@@ -143,13 +144,13 @@ fn read<S: Store>(
 
 /// What the journal is compared with.
 struct Beside<'a> {
-    reader: &'a StoreReader,
+    reader: &'a dyn Reading,
     plans: HashMap<(Tenant, Digest), Option<Arc<Plan>>>,
     views: HashMap<PartitionId, ViewReader>,
 }
 
 impl<'a> Beside<'a> {
-    fn new(reader: &'a StoreReader) -> Self {
+    fn new(reader: &'a dyn Reading) -> Self {
         Self {
             reader,
             plans: HashMap::new(),
@@ -158,7 +159,7 @@ impl<'a> Beside<'a> {
     }
 
     /// A partition's view as it is now, where the service would go on with it.
-    fn view(&mut self, partition: PartitionId) -> Result<Option<View>, OpenError> {
+    fn view(&mut self, partition: PartitionId) -> anyhow::Result<Option<View>> {
         let Some(mut view) = self.reader.view(partition)? else {
             return Ok(None);
         };
@@ -172,7 +173,7 @@ impl<'a> Beside<'a> {
         }))
     }
 
-    fn compile(&self, tenant: &Tenant, digest: &Digest) -> Result<Option<Arc<Plan>>, OpenError> {
+    fn compile(&self, tenant: &Tenant, digest: &Digest) -> anyhow::Result<Option<Arc<Plan>>> {
         let document = self.reader.document(tenant, digest)?;
         let plan = document.and_then(|document| eventflow_dsl::compile(&document).ok());
         Ok(plan.map(Arc::new))
@@ -182,11 +183,11 @@ impl<'a> Beside<'a> {
 /// The same, for a checker that knows of no failures: the first one is kept for its caller.
 struct Watched<'a> {
     beside: Beside<'a>,
-    failure: &'a mut Option<OpenError>,
+    failure: &'a mut Option<anyhow::Error>,
 }
 
 impl Watched<'_> {
-    fn note<T: Default>(&mut self, outcome: Result<T, OpenError>) -> T {
+    fn note<T: Default>(&mut self, outcome: anyhow::Result<T>) -> T {
         outcome.unwrap_or_else(|error| {
             self.failure.get_or_insert(error);
             T::default()
@@ -210,7 +211,8 @@ impl Store for Watched<'_> {
     }
 
     fn has_blob(&mut self, tenant: &Tenant, digest: &Digest) -> bool {
-        self.beside.reader.has_blob(tenant, digest)
+        let found = self.beside.reader.has_blob(tenant, digest);
+        self.note(found)
     }
 
     fn row(
@@ -220,7 +222,7 @@ impl Store for Watched<'_> {
         execution: &ExecutionId,
     ) -> Option<Row> {
         let found = self.beside.views.get(&partition)?.row(tenant, execution);
-        self.note(found).map(row)
+        self.note(found.map_err(anyhow::Error::from)).map(row)
     }
 }
 

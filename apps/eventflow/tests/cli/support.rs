@@ -38,6 +38,7 @@ impl Service {
                     controls: engine.clone(),
                     workflows: engine.definitions(),
                     tasks: engine.clone(),
+                    events: engine.clone(),
                     system: Arc::new(Node::new(engine.clone(), String::new)),
                 };
                 let stop = async { drop(stopped.await) };
@@ -85,6 +86,7 @@ fn backend() -> Backend {
         publisher: None,
         clock: Arc::new(SystemClock),
         ids: Arc::new(UuidIds),
+        cluster: None,
     }
 }
 

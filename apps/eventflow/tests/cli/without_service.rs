@@ -139,6 +139,32 @@ fn a_missing_file_and_a_missing_service_are_said_in_a_line() {
 }
 
 #[test]
+fn an_agent_over_nats_says_what_it_lacks() {
+    let exec = |arguments: &[&str]| {
+        let arguments = [&["agent", "exec", "-C", "work"], arguments, &["--", "true"]].concat();
+        run(&arguments).exits(2).err
+    };
+    let said = exec(&["--nats", "nats://ada:s3cret@host:port"]);
+    assert!(
+        said.contains("nats://host:port") && !said.contains("s3cret"),
+        "{said}"
+    );
+    let said = exec(&["--nats", "nats://host", "--creds", "no/such.creds"]);
+    assert!(said.contains("no/such.creds"), "{said}");
+    let said = exec(&["--nats", "nats://host", "--tenant", "a b"]);
+    assert!(said.contains("a b"), "{said}");
+    // Over HTTP neither would mean anything.
+    for alone in [
+        ["--creds", "a.creds"],
+        ["--tenant", "acme"],
+        ["--prefix", "test"],
+    ] {
+        let said = exec(&alone);
+        assert!(said.contains("--nats"), "{said}");
+    }
+}
+
+#[test]
 fn usage_is_explained() {
     let said = run(&["--help"]).exits(0);
     for command in [

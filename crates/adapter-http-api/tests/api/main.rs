@@ -1,6 +1,7 @@
 //! The API from outside: requests to a router over mocked ports, and to a server over real sockets.
 
 mod controls;
+mod events;
 mod executions;
 mod hostile;
 mod operations;

@@ -24,6 +24,7 @@ const ROUTES: &[&str] = &[
     "GET /v1/workflows",
     "GET /v1/workflows/{namespace}/{name}",
     "GET /v1/workflows/{namespace}/{name}/{version}",
+    "POST /v1/events",
     "POST /v1/executions",
     "POST /v1/executions/{id}/pause",
     "POST /v1/executions/{id}/resume",

@@ -58,6 +58,8 @@ fn event(sequence: u64, kind: &'static str) -> LifecycleEvent {
         sequence: Sequence(sequence),
         time: T0,
         correlation: None,
+        causation: None,
+        traceparent: None,
         data: json("{\"task\":\r\n\"/do/0\"}"),
     }
 }

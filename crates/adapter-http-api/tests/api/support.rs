@@ -12,7 +12,8 @@ use eventflow_domain::{
     Digest, ExecutionId, Json, Sequence, Tenant, Timestamp, WorkflowId, execution::Status,
 };
 use eventflow_ports::inbound::{
-    ExecutionView, MockControls, MockExecutions, MockSystem, MockTasks, MockWorkflows, Progress,
+    ExecutionView, MockControls, MockEvents, MockExecutions, MockSystem, MockTasks, MockWorkflows,
+    Progress,
 };
 use serde_json::Value;
 use tower::ServiceExt as _;
@@ -24,6 +25,7 @@ pub(crate) struct Ports {
     pub(crate) controls: MockControls,
     pub(crate) workflows: MockWorkflows,
     pub(crate) tasks: MockTasks,
+    pub(crate) events: MockEvents,
     pub(crate) system: MockSystem,
 }
 
@@ -34,6 +36,7 @@ impl Ports {
             controls: Arc::new(self.controls),
             workflows: Arc::new(self.workflows),
             tasks: Arc::new(self.tasks),
+            events: Arc::new(self.events),
             system: Arc::new(self.system),
         }
     }

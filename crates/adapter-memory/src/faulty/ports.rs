@@ -1,15 +1,18 @@
 //! The decorators of all ports but the journal.
 
-use std::time::Duration;
+use std::{path::Path, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use eventflow_domain::{Capability, Digest, ExecutionId, PartitionId, Position, Tenant, Timestamp};
+use eventflow_domain::{
+    Capability, Digest, ExecutionId, NodeName, PartitionId, Position, Tenant, Timestamp,
+};
 use eventflow_ports::{
-    BlobError, BlobStore, Clock, Definition, DefinitionError, DefinitionStore, EventPublisher,
-    HttpClient, HttpFailure, HttpFailureKind, HttpRequest, HttpResponse, Ids, KeyError, KeyStore,
-    LifecycleEvent, ListQuery, PublishError, Put, QueueError, TaskOffer, TaskQueue, View,
-    ViewBatch, ViewError, ViewPosition, ViewRow,
+    Answering, BlobError, BlobStore, Clock, Definition, DefinitionError, DefinitionStore,
+    EventPublisher, HttpClient, HttpFailure, HttpFailureKind, HttpRequest, HttpResponse, Ids,
+    KeyError, KeyStore, Leadership, LeadershipError, LifecycleEvent, ListQuery, Mark,
+    OfferedAttempt, PeerError, Peers, PublishError, Put, QueueError, Responder, Roll, TaskOffer,
+    TaskQueue, View, ViewBatch, ViewError, ViewPosition, ViewRow,
 };
 
 use super::{Faulty, Injected};
@@ -59,6 +62,24 @@ impl<T: View + ?Sized> View for Faulty<T> {
             .run(("View", "list"), ViewError::Unavailable, call)
             .await
     }
+
+    async fn copy(
+        &self,
+        partition: PartitionId,
+        to: &Path,
+    ) -> Result<Option<ViewPosition>, ViewError> {
+        let call = self.inner.copy(partition, to);
+        self.faults
+            .run(("View", "copy"), ViewError::Unavailable, call)
+            .await
+    }
+
+    async fn replace(&self, partition: PartitionId, from: &Path) -> Result<(), ViewError> {
+        let call = self.inner.replace(partition, from);
+        self.faults
+            .run(("View", "replace"), ViewError::Unavailable, call)
+            .await
+    }
 }
 
 #[async_trait]
@@ -81,6 +102,21 @@ impl<T: TaskQueue + ?Sized> TaskQueue for Faulty<T> {
         self.faults
             .run(("TaskQueue", "take"), QueueError::Unavailable, call)
             .await
+    }
+
+    async fn lost(&self, partition: PartitionId) -> Result<Vec<OfferedAttempt>, QueueError> {
+        let call = self.inner.lost(partition);
+        self.faults
+            .run(("TaskQueue", "lost"), QueueError::Unavailable, call)
+            .await
+    }
+
+    fn settle(&self, attempt: &OfferedAttempt) {
+        self.inner.settle(attempt);
+    }
+
+    fn forget(&self, partition: PartitionId) {
+        self.inner.forget(partition);
     }
 }
 
@@ -213,6 +249,89 @@ impl<T: KeyStore + ?Sized> KeyStore for Faulty<T> {
     }
 }
 
+#[async_trait]
+impl<T: Leadership + ?Sized> Leadership for Faulty<T> {
+    async fn announce(&self, node: &NodeName) -> Result<(), LeadershipError> {
+        let call = self.inner.announce(node);
+        self.faults
+            .run(
+                ("Leadership", "announce"),
+                LeadershipError::Unavailable,
+                call,
+            )
+            .await
+    }
+
+    async fn leave(&self, node: &NodeName) -> Result<(), LeadershipError> {
+        let call = self.inner.leave(node);
+        self.faults
+            .run(("Leadership", "leave"), LeadershipError::Unavailable, call)
+            .await
+    }
+
+    async fn roll(&self) -> Result<Roll, LeadershipError> {
+        let call = self.inner.roll();
+        self.faults
+            .run(("Leadership", "roll"), LeadershipError::Unavailable, call)
+            .await
+    }
+
+    async fn take(
+        &self,
+        partition: PartitionId,
+        node: &NodeName,
+        seen: Mark,
+    ) -> Result<Mark, LeadershipError> {
+        let call = self.inner.take(partition, node, seen);
+        self.faults
+            .run(("Leadership", "take"), LeadershipError::Unavailable, call)
+            .await
+    }
+
+    async fn release(&self, partition: PartitionId, held: Mark) -> Result<(), LeadershipError> {
+        let call = self.inner.release(partition, held);
+        self.faults
+            .run(
+                ("Leadership", "release"),
+                LeadershipError::Unavailable,
+                call,
+            )
+            .await
+    }
+
+    /// Counted only: to look too late is no failure.
+    async fn changed(&self) {
+        self.faults.count("Leadership", "changed");
+        self.inner.changed().await;
+    }
+}
+
+#[async_trait]
+impl<T: Peers + ?Sized> Peers for Faulty<T> {
+    async fn ask(
+        &self,
+        partition: PartitionId,
+        request: Bytes,
+        within: Duration,
+    ) -> Result<Bytes, PeerError> {
+        let call = self.inner.ask(partition, request, within);
+        self.faults
+            .run(("Peers", "ask"), PeerError::Unavailable, call)
+            .await
+    }
+
+    async fn answer(
+        &self,
+        partition: PartitionId,
+        responder: Arc<dyn Responder>,
+    ) -> Result<Answering, PeerError> {
+        let call = self.inner.answer(partition, responder);
+        self.faults
+            .run(("Peers", "answer"), PeerError::Unavailable, call)
+            .await
+    }
+}
+
 /// A crash is a broken connection here, for want of an `Unavailable`; a hiccup leaves it alone, for it would be an
 /// outcome of its own.
 #[async_trait]
@@ -239,6 +358,11 @@ impl<T: Clock + ?Sized> Clock for Faulty<T> {
     fn now(&self) -> Timestamp {
         self.faults.count("Clock", "now");
         self.inner.now()
+    }
+
+    fn elapsed(&self) -> Duration {
+        self.faults.count("Clock", "elapsed");
+        self.inner.elapsed()
     }
 
     async fn sleep_until(&self, at: Timestamp) {

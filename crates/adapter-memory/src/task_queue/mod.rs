@@ -6,6 +6,7 @@
 
 mod takers;
 mod waiting;
+mod watched;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -14,13 +15,14 @@ use std::{
 };
 
 use async_trait::async_trait;
-use eventflow_domain::{Capability, Tenant};
-use eventflow_ports::{QueueError, TaskOffer, TaskQueue};
+use eventflow_domain::{Capability, PartitionId, Tenant};
+use eventflow_ports::{OfferedAttempt, QueueError, TaskOffer, TaskQueue};
 use tokio::sync::oneshot;
 
 use self::{
     takers::{TakerId, Takers},
     waiting::Waiting,
+    watched::Watched,
 };
 use crate::lock;
 
@@ -34,6 +36,8 @@ const QUEUED_TASKS: &str = "eventflow_queued_tasks";
 #[derive(Debug, Clone)]
 pub struct MemoryTaskQueue {
     queues: Arc<Mutex<Queues>>,
+    /// Nothing where nobody asks what got lost: alone on its store, an engine has everything that was taken itself.
+    watched: Option<Arc<Mutex<Watched>>>,
     tasks_max: usize,
     /// The metric of how many tasks wait.
     level: metrics::Gauge,
@@ -69,8 +73,19 @@ impl MemoryTaskQueue {
         metrics::describe_gauge!(QUEUED_TASKS, "Ready attempts that wait for an agent");
         Self {
             queues: Arc::default(),
+            watched: None,
             tasks_max,
             level: metrics::gauge!(QUEUED_TASKS),
+        }
+    }
+
+    /// An instance of one of several engines on the same queue: it tells what was offered through it and got lost with
+    /// whoever took it.
+    #[must_use]
+    pub fn watching(&self) -> Self {
+        Self {
+            watched: Some(Arc::default()),
+            ..self.clone()
         }
     }
 
@@ -212,6 +227,12 @@ impl MemoryTaskQueue {
 }
 
 impl Queues {
+    /// Whether a task waits, or is handed over but not fetched yet.
+    fn has(&self, attempt: &OfferedAttempt) -> bool {
+        let queue = self.tenants.get(&attempt.tenant);
+        queue.is_some_and(|queue| queue.waiting.knows(attempt))
+    }
+
     /// Forgets a tenant who has nothing here and wants nothing.
     fn close(&mut self, tenant: &Tenant) {
         if let Some(queue) = self.tenants.get(tenant)
@@ -283,6 +304,12 @@ impl Drop for InLine<'_> {
 #[async_trait]
 impl TaskQueue for MemoryTaskQueue {
     async fn offer(&self, tasks: Vec<TaskOffer>) -> Result<(), QueueError> {
+        if let Some(watched) = &self.watched {
+            let watched = &mut *lock(watched);
+            for task in &tasks {
+                watched.watch(task);
+            }
+        }
         self.add(tasks)
     }
 
@@ -296,6 +323,26 @@ impl TaskQueue for MemoryTaskQueue {
         match self.take_or_wait(tenant, capabilities, max, !wait.is_zero()) {
             Taken::Now(tasks) => Ok(tasks),
             Taken::Later(in_line) => Ok(in_line.wait(wait).await),
+        }
+    }
+
+    async fn lost(&self, partition: PartitionId) -> Result<Vec<OfferedAttempt>, QueueError> {
+        let Some(watched) = &self.watched else {
+            return Ok(Vec::new());
+        };
+        let (watched, queues) = (&mut *lock(watched), &*lock(&self.queues));
+        Ok(watched.lost(partition, |attempt| queues.has(attempt)))
+    }
+
+    fn settle(&self, attempt: &OfferedAttempt) {
+        if let Some(watched) = &self.watched {
+            lock(watched).settle(attempt);
+        }
+    }
+
+    fn forget(&self, partition: PartitionId) {
+        if let Some(watched) = &self.watched {
+            lock(watched).forget(partition);
         }
     }
 }

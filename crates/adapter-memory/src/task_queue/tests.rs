@@ -89,6 +89,28 @@ async fn what_was_handed_to_a_taker_that_is_gone_goes_to_the_next_in_line() {
 }
 
 #[tokio::test]
+async fn a_large_execution_does_not_starve_the_others() {
+    let queue = MemoryTaskQueue::default();
+    offer(&queue, (0..1000).map(|task| ("large", "charge", task)));
+    let first = ["large 0", "large 1", "large 2", "large 3", "large 4"];
+    assert_eq!(take_now(&queue, &["charge"], 5), first);
+    for small in ["a", "b"] {
+        offer(&queue, (0..2).map(|task| (small, "charge", task)));
+    }
+    // One by one and several at once.
+    let mut taken = take_now(&queue, &["charge"], 1);
+    taken.extend(take_now(&queue, &["charge"], 1));
+    taken.extend(take_now(&queue, &["charge"], 5));
+    let of = |owner: &str| -> Vec<_> {
+        let own = taken.iter().filter(|name| name.starts_with(owner));
+        own.cloned().collect()
+    };
+    assert_eq!(of("large"), ["large 5", "large 6", "large 7"]);
+    assert_eq!(of("a "), ["a 0", "a 1"]);
+    assert_eq!(of("b "), ["b 0", "b 1"]);
+}
+
+#[tokio::test]
 async fn the_order_of_an_execution_holds_across_capabilities() {
     let queue = MemoryTaskQueue::default();
     offer(
@@ -244,6 +266,7 @@ fn sample(execution: &str, capability_name: &str, task: usize) -> TaskOffer {
             name: "order".into(),
             version: "1.0.0".into(),
         },
+        token: "token".into(),
         input: Value::null(),
         ready_at: Timestamp(0),
         traceparent: None,

@@ -7,7 +7,7 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 
 use eventflow_domain::{Attempt, Capability, ExecutionId, TaskReference};
-use eventflow_ports::TaskOffer;
+use eventflow_ports::{OfferedAttempt, TaskOffer};
 
 /// What makes a task one and the same.
 type Key = (ExecutionId, TaskReference, Attempt);
@@ -44,6 +44,16 @@ impl Waiting {
     /// Whether nothing waits and nothing that was taken out may still come back.
     pub(super) fn is_empty(&self) -> bool {
         self.known.is_empty()
+    }
+
+    /// Whether it waits, or was taken out and may still come back.
+    pub(super) fn knows(&self, attempt: &OfferedAttempt) -> bool {
+        let key = (
+            attempt.execution.clone(),
+            attempt.task.clone(),
+            attempt.attempt,
+        );
+        self.known.contains(&key)
     }
 
     /// Adds a task at the end; false where it is there already.

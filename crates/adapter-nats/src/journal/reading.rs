@@ -2,6 +2,7 @@
 
 use async_nats::jetstream::{
     self, ErrorCode,
+    message::StreamMessage,
     stream::{RawMessageErrorKind, Stream},
 };
 use eventflow_domain::Position;
@@ -10,10 +11,10 @@ use futures::{StreamExt as _, TryStreamExt as _, stream};
 
 /// Records that are asked for at a time: enough to hide the way to the server and back, and at most some 16 MiB where
 /// each is as large as the server takes.
-const READ_AHEAD: usize = 16;
+pub(crate) const READ_AHEAD: usize = 16;
 
 /// The position of the last record, from the stream's leader.
-pub(super) async fn head(stream: &Stream<()>) -> Result<Position, ReadError> {
+pub(crate) async fn head(stream: &Stream<()>) -> Result<Position, ReadError> {
     match stream.get_info().await {
         Ok(info) => Ok(Position(info.state.last_sequence)),
         Err(error) => {
@@ -53,24 +54,35 @@ pub(super) async fn read(
 
 /// The record at a position that the stream has reached.
 async fn record(stream: &Stream<()>, position: Position) -> Result<JournalEntry, ReadError> {
-    match stream.get_raw_message(position.0).await {
-        Ok(message) => Ok(JournalEntry {
+    match message(stream, position).await? {
+        Some(message) => Ok(JournalEntry {
             position,
             record: message.payload,
         }),
-        Err(error) => Err(match error.kind() {
-            RawMessageErrorKind::NoMessageFound => ReadError::Fatal(
-                format!(
-                    "the journal has a hole: position {position} was removed from its stream; restore the stream from \
-                     a backup"
-                )
-                .into(),
-            ),
+        None => Err(ReadError::Fatal(
+            format!(
+                "the journal has a hole: position {position} was removed from its stream; restore the stream from a \
+                 backup, or set what follows aside with `eventflow journal quarantine`"
+            )
+            .into(),
+        )),
+    }
+}
+
+/// The message at a position; none where there is none, or none any more.
+pub(crate) async fn message(
+    stream: &Stream<()>,
+    position: Position,
+) -> Result<Option<StreamMessage>, ReadError> {
+    match stream.get_raw_message(position.0).await {
+        Ok(message) => Ok(Some(message)),
+        Err(error) => match error.kind() {
+            RawMessageErrorKind::NoMessageFound => Ok(None),
             RawMessageErrorKind::JetStream(cause) if is_gone(&cause) => {
-                ReadError::Fatal(error.into())
+                Err(ReadError::Fatal(error.into()))
             }
-            _ => ReadError::Unavailable(error.into()),
-        }),
+            _ => Err(ReadError::Unavailable(error.into())),
+        },
     }
 }
 

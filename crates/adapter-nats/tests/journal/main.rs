@@ -5,3 +5,5 @@ mod crashes;
 mod fences;
 mod store;
 mod streams;
+#[path = "../support/mod.rs"]
+mod support;

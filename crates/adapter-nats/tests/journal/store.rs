@@ -2,14 +2,16 @@
 
 use std::{sync::Arc, time::Duration};
 
-use async_nats::{Client, ConnectOptions, jetstream};
+use async_nats::{Client, jetstream};
 use async_trait::async_trait;
 use bytes::Bytes;
-use eventflow_adapter_nats::{JournalConfig, NatsJournal};
+use eventflow_adapter_nats::{NatsConfig, NatsJournal};
 use eventflow_contracts::journal::JournalFixture;
 use eventflow_domain::{PartitionId, Position};
-use eventflow_nats_server::{NatsCluster, NatsServer, Options};
+use eventflow_nats_server::{NatsCluster, NatsServer};
 use eventflow_ports::{AppendError, Journal, ReadError, ReadLimit};
+
+use super::support::Servers;
 
 /// The partition that these tests write to.
 pub(crate) const P: PartitionId = PartitionId(0);
@@ -17,45 +19,33 @@ pub(crate) const P: PartitionId = PartitionId(0);
 /// The server's default of 1 MiB, less what the adapter keeps for headers.
 const RECORD_BYTES_MAX: usize = 1024 * 1024 - 256;
 
-/// How many servers keep the journal.
-pub(crate) enum Servers {
-    One(NatsServer),
-    Three(NatsCluster),
-}
-
 /// Servers, with an empty store when they were started.
 pub(crate) struct Store {
     pub(crate) servers: Servers,
-    pub(crate) config: JournalConfig,
+    pub(crate) config: NatsConfig,
 }
 
 impl Store {
     /// One server with the default durability.
     pub(crate) fn single() -> Self {
-        Self::of(
-            Servers::One(NatsServer::start(Options { sync_always: false })),
-            1,
-        )
+        Self::of(Servers::single())
     }
 
     /// One server that syncs each message before it acknowledges.
     pub(crate) fn synced() -> Self {
-        Self::of(
-            Servers::One(NatsServer::start(Options { sync_always: true })),
-            1,
-        )
+        Self::of(Servers::synced())
     }
 
     /// Three servers, each with a copy of every record.
     pub(crate) fn replicated() -> Self {
-        Self::of(Servers::Three(NatsCluster::start(3)), 3)
+        Self::of(Servers::replicated())
     }
 
-    fn of(servers: Servers, replicas: usize) -> Self {
-        let config = JournalConfig {
+    fn of(servers: Servers) -> Self {
+        let config = NatsConfig {
             partitions: 2,
-            replicas,
-            ..JournalConfig::default()
+            replicas: servers.replicas(),
+            ..NatsConfig::default()
         };
         Self { servers, config }
     }
@@ -68,10 +58,7 @@ impl Store {
 
     /// The single server.
     pub(crate) fn server(&mut self) -> &mut NatsServer {
-        match &mut self.servers {
-            Servers::One(server) => server,
-            Servers::Three(_) => panic!("there are three servers"),
-        }
+        self.servers.server()
     }
 
     /// The three servers.
@@ -84,15 +71,7 @@ impl Store {
 
     /// A new connection to all servers, that keeps trying to reconnect.
     pub(crate) async fn connect(&self) -> Client {
-        let urls = match &self.servers {
-            Servers::One(server) => vec![server.url()],
-            Servers::Three(cluster) => cluster.urls(),
-        };
-        ConnectOptions::new()
-            .reconnect_delay_callback(|_| Duration::from_millis(20))
-            .connect(&urls[..])
-            .await
-            .expect("connected")
+        self.servers.connect().await
     }
 
     /// A new journal on a new connection.

@@ -6,7 +6,7 @@ use async_nats::jetstream::{
     self,
     stream::{Config, StorageType},
 };
-use eventflow_adapter_nats::{Difference, JournalConfig, NatsJournal, OpenError};
+use eventflow_adapter_nats::{Difference, NatsConfig, NatsJournal, OpenError};
 use eventflow_domain::{PartitionId, Position};
 use eventflow_ports::{AppendError, Journal, ReadError, ReadLimit};
 
@@ -149,7 +149,7 @@ async fn prefixes_keep_journals_apart() {
     let store = Store::single();
     let client = store.connect().await;
     let journal = async |prefix: &str| {
-        let config = JournalConfig {
+        let config = NatsConfig {
             prefix: prefix.to_owned(),
             ..store.config.clone()
         };
@@ -196,7 +196,7 @@ async fn a_server_that_does_not_answer_opens_nothing() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn more_copies_than_servers_are_refused() {
     let store = Store::single();
-    let config = JournalConfig {
+    let config = NatsConfig {
         replicas: 3,
         ..store.config.clone()
     };

@@ -19,7 +19,7 @@ use crate::{
 
 /// `PRAGMA user_version`. A view of another format is rebuilt: raise it with every change of the tables, or of what the
 /// rows mean.
-const FORMAT: u32 = 1;
+pub(super) const FORMAT: u32 = 1;
 /// Readers and the writer do not hold each other up; this is for tools that look in from outside.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(1);
 /// Pages that a connection keeps, KiB.
@@ -144,7 +144,7 @@ impl ViewFile {
         created.map_err(OpenError::sqlite(&self.path))
     }
 
-    fn connection(&self, more: OpenFlags) -> rusqlite::Result<Connection> {
+    pub(super) fn connection(&self, more: OpenFlags) -> rusqlite::Result<Connection> {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | more;
         let connection = Connection::open_with_flags(&self.path, flags)?;
         connection.busy_timeout(BUSY_TIMEOUT)?;

@@ -4,6 +4,7 @@
 //! another format or ahead of the journal, is deleted when the store is opened, and begins at position 0.
 
 mod apply;
+mod copies;
 mod file;
 mod query;
 mod trust;
@@ -19,7 +20,7 @@ pub(crate) use self::trust::Trust;
 
 use self::file::ViewFile;
 use crate::{
-    OpenError,
+    OpenError, backup,
     directory::Directory,
     failure::{Failure, Severity},
     health::Health,
@@ -179,6 +180,38 @@ impl View for SqliteView {
         })
         .await
     }
+
+    async fn copy(
+        &self,
+        partition: PartitionId,
+        to: &Path,
+    ) -> Result<Option<ViewPosition>, ViewError> {
+        self.file(partition)?;
+        let (inner, to) = (Arc::clone(&self.inner), to.to_owned());
+        // On a connection of its own, for it may take long.
+        let made = blocking(move || copies::make(&inner.files[usize::from(partition.0)], &to));
+        made.await?.map(Some).map_err(unavailable)
+    }
+
+    async fn replace(&self, partition: PartitionId, from: &Path) -> Result<(), ViewError> {
+        let file = self.file(partition)?;
+        let from = from.to_owned();
+        let checked = blocking(move || copies::check(&from)).await?;
+        let copy = checked.map_err(ViewError::Unfit)?;
+        let result = self.inner.writers[usize::from(partition.0)]
+            .call(move |connection| backup::copy_pages(&copy, connection))
+            .await
+            .map_err(unavailable)?;
+        result.map_err(|error| self.failed(partition, file.failure("replacing", &error)))
+    }
+}
+
+/// Runs on a thread that may wait for the disk.
+async fn blocking<R: Send + 'static>(
+    job: impl FnOnce() -> R + Send + 'static,
+) -> Result<R, ViewError> {
+    let ended = tokio::task::spawn_blocking(job).await;
+    ended.map_err(|_| unavailable(Failure::broken("a thread of the view has panicked")))
 }
 
 fn unavailable(failure: Failure) -> ViewError {

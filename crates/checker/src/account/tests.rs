@@ -26,6 +26,7 @@ fn requested() -> Requested {
         correlation: None,
         labels: std::collections::BTreeMap::new(),
         traceparent: None,
+        causation: None,
     }
 }
 

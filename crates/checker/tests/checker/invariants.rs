@@ -27,6 +27,7 @@ fn requested(plan: &Plan) -> Event {
         correlation: None,
         labels: std::collections::BTreeMap::new(),
         traceparent: None,
+        causation: None,
     })
 }
 

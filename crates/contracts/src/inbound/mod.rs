@@ -1,6 +1,8 @@
 //! The clauses of the inbound ports, for an engine over any adapters.
 
+pub mod calls;
 pub mod controls;
+pub mod events;
 pub mod executions;
 pub mod system;
 pub mod tasks;
@@ -16,14 +18,17 @@ use eventflow_domain::{
 use eventflow_ports::{
     ListQuery,
     inbound::{
-        Controls, ExecutionView, Executions, LeaseRequest, LeasedTask, Refusal, ResultOutcome,
-        StartExecution, Started, System, TaskFailure, TaskResult, TaskVerdict, Tasks, WorkflowRef,
-        Workflows,
+        Calls, Controls, Events, ExecutionView, Executions, LeaseRequest, LeasedTask, Refusal,
+        ResultOutcome, StartExecution, Started, System, TaskFailure, TaskResult, TaskVerdict,
+        Tasks, WorkflowRef, Workflows,
     },
 };
 use serde_json::{Value, json};
 
-use crate::samples::{execution, tenant};
+use crate::{
+    http_site::{self, Served, Site},
+    samples::{execution, tenant},
+};
 
 /// Real time after which something that must happen counts as lost.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -43,6 +48,14 @@ pub trait EngineFixture: Send + Sync {
     fn workflows(&self) -> Arc<dyn Workflows>;
     /// The running engine's tasks.
     fn tasks(&self) -> Arc<dyn Tasks>;
+    /// The running engine's way in for events.
+    fn events(&self) -> Arc<dyn Events>;
+    /// The running engine's service calls.
+    fn calls(&self) -> Arc<dyn Calls>;
+    /// Serves a site that the engine's HTTP client can reach: on a real socket, where the fixture says nothing else.
+    async fn serve(&self, site: Site) -> Served {
+        http_site::serve(site).await
+    }
     /// The running engine itself.
     fn system(&self) -> Arc<dyn System>;
     /// Ends the engine without a warning, as a crash does, and starts another one on the same stores. Returns once it
@@ -111,6 +124,7 @@ fn request(document: Json) -> StartExecution {
         correlation: None,
         labels: BTreeMap::new(),
         traceparent: None,
+        causation: None,
     }
 }
 

@@ -211,6 +211,7 @@ impl<'a> Activation<'a> {
                 },
                 Err(problem) => return Ok(vec![self.faulted(problem)]),
             },
+            Performer::ServiceCall => Work::ServiceCall {},
         };
         Ok(vec![Event::TaskScheduled {
             task: self.task.clone(),
@@ -422,6 +423,7 @@ fn raised(template: &RaiseTemplate, scope: &TaskScope<'_>) -> Result<Problem, Ev
         status: template.status,
         detail: optional(&template.detail)?,
         instance: None,
+        call: None,
     })
 }
 

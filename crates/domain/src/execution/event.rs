@@ -255,6 +255,9 @@ pub struct Requested {
     /// W3C trace context of the start.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub traceparent: Option<Arc<str>>,
+    /// The id of the message that asked for the start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub causation: Option<Arc<str>>,
 }
 
 /// A value, or where the same value is already written.
@@ -291,6 +294,9 @@ pub enum Work {
         /// A [`crate::plan::HttpCall`].
         call: Value,
     },
+    /// For the HTTP performer, at most once: whoever finds it begun neither knows nor tries again. The task's input is
+    /// the [`crate::plan::HttpCall`].
+    ServiceCall {},
 }
 
 impl Event {
@@ -404,6 +410,7 @@ impl Work {
         match self {
             Self::Agent { input, .. } => input.as_ref(),
             Self::Http { call } => Some(call),
+            Self::ServiceCall {} => None,
         }
     }
 
@@ -412,6 +419,7 @@ impl Work {
         match self {
             Self::Agent { input, .. } => input.as_mut(),
             Self::Http { call } => Some(call),
+            Self::ServiceCall {} => None,
         }
     }
 }

@@ -36,6 +36,7 @@ pub(crate) fn http_call(
             body,
             output: template.output,
             redirect: template.redirect,
+            timeout: None,
         })
     })())
 }

@@ -90,7 +90,10 @@ impl Event {
         };
         let words = |error: &Problem| {
             let texts = [&error.title, &error.detail, &error.instance];
-            error.kind.len() + texts.into_iter().flatten().map(String::len).sum::<usize>()
+            let call = error.call.as_ref();
+            let snippet = call.and_then(|call| call.response_snippet.as_ref());
+            let texts = texts.into_iter().flatten().chain(snippet);
+            error.kind.len() + texts.map(String::len).sum::<usize>()
         };
         EVENT_OVERHEAD_BYTES
             + self.values().map(inline).sum::<usize>()

@@ -309,7 +309,7 @@ impl Task {
                 }
                 | Work::Http { call: input },
             ) => input,
-            Some(Work::Agent { input: None, .. }) | None => &self.input,
+            Some(Work::Agent { input: None, .. } | Work::ServiceCall {}) | None => &self.input,
         }
     }
 

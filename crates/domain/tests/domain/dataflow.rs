@@ -3,15 +3,15 @@
 use serde_json::json;
 
 use eventflow_domain::{
-    Json, Value,
-    execution::{Content, Event, Work},
+    Attempt, Json, Value,
+    execution::{Content, Event, Status, Work},
     limits::INLINE_VALUE_BYTES_MAX,
 };
 
 use crate::support::{
-    Given, Order, Refused, Run, complete, completed, execution_faulted, faulted, given,
-    given_input,
-    plans::{agent, agent_with, dag, document, order, sequence, step},
+    Given, Order, Refused, Run, begin, complete, completed, execution_faulted, fail, faulted,
+    given, given_input,
+    plans::{agent, agent_with, dag, document, order, plan_of, sequence, step},
     reference, scheduled,
 };
 
@@ -315,6 +315,23 @@ fn a_large_value_that_only_flows_is_loaded_again_as_well() {
     let history: Vec<_> = serde_json::from_str(&written).expect("what was written is read");
     let run = Run::recovered(&plan, &history);
     assert_eq!(run.execution.missing().len(), 1);
+}
+
+#[test]
+fn a_service_call_is_its_input_and_has_one_attempt() {
+    let plan = plan_of(&eventflow_dsl::service_call());
+    let input = json!({"method": "POST", "endpoint": "http://site", "output": "outcome", "redirect": false});
+    let given = given_input(&plan, input.clone());
+    let task = given.task("request");
+    assert_eq!(task.work, Some(Work::ServiceCall {}));
+    assert_eq!(
+        task.work_input().json().expect("in memory").to_value(),
+        input
+    );
+    // Also where another try might help.
+    let ended = given.history([begin("request", 1, "http"), fail("request", 1, "gone")]);
+    assert_eq!(ended.run.execution.status, Status::Faulted);
+    assert_eq!(ended.task("request").attempt, Attempt(1));
 }
 
 #[test]

@@ -23,9 +23,10 @@ use serde_json::Value;
 
 use crate::{
     arena::Arena,
+    bindings,
     duration::{self, Spelling},
     fault::{Faults, quoted},
-    identity, property,
+    identity, property, service_call,
     site::Site,
     template::Values as _,
 };
@@ -61,6 +62,7 @@ pub(crate) fn compile(document: &Value, digest: Digest) -> Result<Plan, Vec<Faul
     property::check(&root, &executed, &[], &mut faults);
     header(&root, &mut faults);
     let workflow = identity::ours(&root, &mut faults);
+    service_call::check_name(workflow.as_ref(), &digest, &root, &mut faults);
     let timeout = root
         .get("timeout")
         .map(|site| duration::positive(&site, Spelling::Short, &mut faults));
@@ -106,6 +108,9 @@ fn header(root: &Site<'_>, faults: &mut Faults) {
     }
     for name in ["tags", "metadata"] {
         root.get(name).map(|site| property::object(&site, faults));
+    }
+    if let Some(metadata) = root.get("metadata") {
+        bindings::automations(&metadata, faults);
     }
 }
 

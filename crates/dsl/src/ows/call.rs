@@ -13,7 +13,7 @@ use super::Compiler;
 use crate::{
     agent,
     fault::{Faults, did_you_mean, quoted},
-    http, property, retry,
+    http, property, retry, service_call,
     site::Site,
     template::{self, Values},
     variables::Variables,
@@ -55,6 +55,7 @@ impl Compiler<'_> {
                 let with = arguments(task, faults)?;
                 self.agent_call(&with)
             }
+            service_call::FUNCTION if self.is_own => Some(service_call::invoke()),
             name if NOT_YET.contains(&name) => {
                 faults.not_yet(&function, &format!("calling {}", quoted(name)));
                 None

@@ -1,4 +1,4 @@
-//! What stands around the tasks: `document`, `use`, `input`, `output`, `timeout`.
+//! What stands around the tasks: `document`, `schedule`, `use`, `input`, `output`, `timeout`.
 
 use eventflow_domain::{
     Digest, DurationMs,
@@ -8,9 +8,10 @@ use eventflow_domain::{
 
 use super::Compiler;
 use crate::{
+    bindings,
     duration::{self, Spelling},
     fault::{did_you_mean, quoted},
-    identity, property,
+    identity, property, service_call,
     site::Site,
     template,
 };
@@ -19,10 +20,19 @@ impl Compiler<'_> {
     /// Reads the whole document. The nodes are left in the arena.
     pub(super) fn whole(&mut self, digest: Digest) -> Option<PlanParts> {
         let root = &Site::root(self.document);
-        let executed = ["document", "input", "use", "do", "timeout", "output"];
-        property::check(root, &executed, &["schedule", "evaluate"], &mut self.faults);
+        let executed = [
+            "document", "input", "use", "do", "timeout", "output", "schedule",
+        ];
+        property::check(root, &executed, &["evaluate"], &mut self.faults);
         let header = property::required(root, "document", &mut self.faults);
-        let workflow = header.and_then(|site| self.header(&site));
+        let workflow = header.and_then(|site| {
+            let workflow = self.header(&site);
+            service_call::check_name(workflow.as_ref(), &digest, &site, &mut self.faults);
+            workflow
+        });
+        if let Some(site) = root.get("schedule") {
+            bindings::schedule(&site, &mut self.faults);
+        }
         let uses = root.get("use");
         if let Some(site) = &uses {
             self.uses(site);
@@ -102,6 +112,9 @@ impl Compiler<'_> {
         }
         for name in ["tags", "metadata"] {
             site.get(name).map(|site| property::object(&site, faults));
+        }
+        if let Some(metadata) = site.get("metadata") {
+            bindings::automations(&metadata, faults);
         }
         identity::standard(site, faults)
     }

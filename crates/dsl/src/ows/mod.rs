@@ -3,7 +3,7 @@
 //! Executed are `call` (HTTP and agents), `do`, `fork`, `raise`, `set`, `switch`, `try` and `wait`, with the base of every
 //! task: `if`, `input.from`, `output.as`, `export.as`, `timeout`, `then`. Of `use`, these are `errors`, `retries` and
 //! `timeouts`. What of the standard is not executed yet (`emit`, `for`, `listen`, `run`, schemas, schedules, secrets, …)
-//! is refused at its own pointer, wherever it stands.
+//! is refused at its own pointer, wherever it stands; of `schedule`, `on` with one event or any of several is executed.
 //!
 //! `document` reads what stands around the tasks, `flow` task lists and where the flow goes in them, `task` a single
 //! task, `call`, `catch` and `raise` the kinds that need more than a few lines.
@@ -24,7 +24,7 @@ use eventflow_domain::{
 };
 use serde_json::Value;
 
-use crate::{arena::Arena, fault::Faults, variables::Variables};
+use crate::{arena::Arena, fault::Faults, service_call, variables::Variables};
 
 /// Compiles an OWS document.
 pub(crate) fn compile(document: &Value, digest: Digest) -> Result<Plan, Vec<Fault>> {
@@ -34,6 +34,7 @@ pub(crate) fn compile(document: &Value, digest: Digest) -> Result<Plan, Vec<Faul
         faults: Faults::default(),
         uses: Uses::default(),
         variables: Variables::NONE,
+        is_own: service_call::is_own(&digest),
         overflow: None,
     };
     let parts = compiler.whole(digest);
@@ -58,6 +59,8 @@ struct Compiler<'d> {
     variables: Variables,
     /// The first task beyond the most that a workflow may have, once there is one.
     overflow: Option<String>,
+    /// Whether this is the document behind service calls.
+    is_own: bool,
 }
 
 /// `use`: what a document gives a name to. A faulty one is known and has no value.

@@ -75,13 +75,13 @@ do:
 #[test]
 fn all_faults_of_a_document_are_named_at_once() {
     insta::assert_snapshot!(faults(EVERYTHING_WRONG).join("\n"), @r##"
-/schedule: `schedule` is not executed yet: remove it
 /outptu: there is no property `outptu` here; did you mean `output`?
 /document/titel: there is no property `titel` here; did you mean `title`?
 /document/dsl: must be a version 1.0.x of the standard, as `1.0.3`, not `1.1.0`
 /document/namespace: must be 1 to 63 of A-Z a-z 0-9 -, beginning and ending with a letter or digit, not `-bad`
 /document: must have the property `name`
 /document/version: must be a string, not `1.0`: put it in quotes
+/schedule/cron: `cron` is not executed yet: remove it
 /use/secrets: `secrets` is not executed yet: remove it
 /use/functions: `functions` is not executed yet: remove it
 /use/errors/e/instance: is set to the reference of the task that raises the error: remove it

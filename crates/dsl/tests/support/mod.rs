@@ -117,6 +117,7 @@ fn kind(plan: &Plan, kind: &Kind) -> String {
                         heartbeat.map(|span| span.0)
                     )
                 }
+                Performer::ServiceCall => "service call".to_owned(),
                 Performer::Http(call) => {
                     format!(
                         "{} {:?}, redirect {}",
@@ -169,6 +170,7 @@ fn write_kind(text: &mut String, plan: &Plan, kind: &Kind) {
         }
         Kind::Invoke(invoke) => match &invoke.performer {
             Performer::Agent { input, .. } => write_template(text, "with", input.as_ref()),
+            Performer::ServiceCall => {}
             Performer::Http(call) => {
                 write_template(text, "endpoint", Some(&call.endpoint));
                 let parts = [

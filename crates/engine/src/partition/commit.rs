@@ -6,19 +6,21 @@ use eventflow_domain::{
     AgentName, Position, Sequence, Timestamp,
     execution::{Command, Work},
 };
-use eventflow_ports::{AppendError, TaskOffer};
+use eventflow_ports::AppendError;
 
 use super::{
     State, Tail,
     feed::{Applied, FeedItem, FeedRow},
     leases::Lease,
     message::Key,
+    offers::task_offer,
+    once::ServiceCall,
     writer::{InFlight, Stop, Writer},
 };
-use crate::config::{RETRY_PAUSE, SNAPSHOT_AFTER, SNAPSHOTS_PER_LOOK_MAX};
+use crate::config::{SNAPSHOT_AFTER, SNAPSHOTS_PER_LOOK_MAX};
 
 /// Who performs `call: http`, as histories show it.
-const HTTP_AGENT: &str = "http";
+pub(super) const HTTP_AGENT: &str = "http";
 
 impl Writer {
     /// The journal answered for the oldest record under way.
@@ -37,7 +39,7 @@ impl Writer {
             }
             Err(error) => self.mend(&error).await?,
         }
-        self.offer().await;
+        self.offer();
         Ok(())
     }
 
@@ -99,24 +101,21 @@ impl Writer {
         let performed = std::mem::replace(&mut resident.performed, through);
         let execution = resident.execution.clone();
         let mut begun = Vec::new();
+        let mut calls = Vec::new();
         for owed in execution
             .owed(performed)
             .take_while(|owed| owed.sequence <= through)
         {
             match &owed.task.work {
                 Some(Work::Agent { capability, .. }) if owed.task.agent.is_none() => {
-                    self.unoffered.push(TaskOffer {
-                        tenant: key.tenant.clone(),
-                        capability: capability.clone(),
-                        partition: self.partition,
-                        execution: key.id.clone(),
-                        task: owed.reference.clone(),
-                        attempt: owed.task.attempt,
-                        workflow: execution.requested.workflow.clone(),
-                        input: owed.task.work_input().clone(),
-                        ready_at: owed.task.ready_at.unwrap_or_default(),
-                        traceparent: execution.requested.traceparent.clone(),
-                    });
+                    let offer = task_offer(
+                        &self.links.tokens,
+                        self.partition,
+                        &execution,
+                        &owed,
+                        capability,
+                    );
+                    self.unoffered.push(offer);
                 }
                 // Somebody began it before we took over: one fresh lease to finish in.
                 Some(Work::Agent { heartbeat, .. }) => {
@@ -140,6 +139,7 @@ impl Writer {
                         agent,
                     });
                 }
+                Some(Work::ServiceCall {}) => calls.push(ServiceCall::of(&owed)),
                 None => {}
             }
         }
@@ -149,6 +149,9 @@ impl Writer {
             self.begin_batch();
             // Refused where somebody stopped it meanwhile: then its result will be, too.
             let _ = self.apply(key, &begin);
+        }
+        for call in calls {
+            self.perform_once(key, call);
         }
     }
 
@@ -172,20 +175,6 @@ impl Writer {
         let row = FeedRow::of(key, resident);
         let _ = self.links.feed.send(FeedItem::Row(row));
         self.residents.cover(key);
-    }
-
-    /// Offers what is ready; what the queue does not take stays for a later turn.
-    pub(crate) async fn offer(&mut self) {
-        let now = self.backend.clock.now();
-        if self.unoffered.is_empty() || now < self.next_offer {
-            return;
-        }
-        let offers = std::mem::take(&mut self.unoffered);
-        if let Err(error) = self.backend.queue.offer(offers.clone()).await {
-            tracing::warn!(partition = %self.partition, %error, "ready tasks could not be queued, trying again");
-            self.unoffered = offers;
-            self.next_offer = now.after(RETRY_PAUSE);
-        }
     }
 
     /// Sends open executions to the view that have changed a while ago.
@@ -215,7 +204,7 @@ impl Writer {
     }
 
     /// After a recovery: everything that is owed is performed again, on the one path.
-    pub(crate) async fn resume(&mut self) {
+    pub(crate) fn resume(&mut self) {
         for key in self.residents.keys() {
             let Some(resident) = self.residents.get_mut(&key) else {
                 continue;
@@ -233,6 +222,6 @@ impl Writer {
                 self.advances.push_back(key);
             }
         }
-        self.offer().await;
+        self.offer();
     }
 }

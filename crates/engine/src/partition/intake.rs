@@ -1,11 +1,11 @@
 //! What a writer does with each order.
 
 use eventflow_domain::{
-    AgentName, DurationMs, Sequence, Timestamp,
+    Sequence,
     execution::{Command, Event, Execution, Work},
 };
 use eventflow_ports::{
-    ListQuery, TaskOffer,
+    ListQuery,
     inbound::{Heartbeat, Refusal},
 };
 use tokio::sync::oneshot;
@@ -13,8 +13,8 @@ use tokio::sync::oneshot;
 use super::{
     leases::Lease,
     message::{
-        AttemptResult, AttemptVerdict, ControlAnswer, Hold, Key, Message, ResultAnswer, Snapshot,
-        Start, StartAnswer,
+        AttemptBegin, AttemptResult, AttemptVerdict, BeginAnswer, ControlAnswer, Hold, Key,
+        Message, ResultAnswer, Snapshot, Start, StartAnswer,
     },
     resident::Resident,
     writer::Writer,
@@ -31,17 +31,9 @@ impl Writer {
             Message::Performed(result) => {
                 let _ = self.result(&result);
             }
-            Message::Begin {
-                offers,
-                agent,
-                lease_for,
-                reply,
-            } => {
-                let granted = offers
-                    .iter()
-                    .map(|offer| self.begin(offer, &agent, lease_for))
-                    .collect();
-                let _ = reply.send(granted);
+            Message::Begin { attempts, reply } => {
+                let granted = attempts.iter().map(|attempt| self.begin(attempt));
+                let _ = reply.send(granted.collect());
             }
             Message::Read {
                 key,
@@ -91,6 +83,7 @@ impl Writer {
                 let snapshots = self.list(&query);
                 self.answer(reply, snapshots);
             }
+            Message::Lost(attempts) => self.offer_again(attempts),
             Message::Close => self.is_closing = true,
         }
     }
@@ -256,45 +249,38 @@ impl Writer {
     }
 
     /// Grants an attempt to an agent, where it is still wanted and nobody else's.
-    fn begin(
-        &mut self,
-        offer: &TaskOffer,
-        agent: &AgentName,
-        lease_for: Option<DurationMs>,
-    ) -> Option<Timestamp> {
-        let key = Key {
-            tenant: offer.tenant.clone(),
-            id: offer.execution.clone(),
+    fn begin(&mut self, begin: &AttemptBegin) -> BeginAnswer {
+        let AttemptBegin { key, task, .. } = begin;
+        // Whoever asks has it from the queue, and it need not come from there again.
+        self.settle(key, task, begin.attempt);
+        let Some(resident) = self.residents.get(key) else {
+            return BeginAnswer::NotResident;
         };
-        let resident = self.residents.get(&key)?;
-        let heartbeat = match &resident.execution.tasks.get(&offer.task)?.work {
+        let state = resident.execution.tasks.get(task);
+        let heartbeat = match state.and_then(|state| state.work.as_ref()) {
             Some(Work::Agent { heartbeat, .. }) => *heartbeat,
-            Some(Work::Http { .. }) | None => None,
+            Some(Work::Http { .. } | Work::ServiceCall {}) | None => None,
         };
-        let (task, attempt) = (offer.task.clone(), offer.attempt);
-        self.apply(
-            &key,
-            &Command::BeginAttempt {
-                task,
-                attempt,
-                agent: agent.clone(),
-            },
-        )
-        .ok()?;
+        let ready_at = state.and_then(|state| state.ready_at);
+        let command = Command::BeginAttempt {
+            task: task.clone(),
+            attempt: begin.attempt,
+            agent: begin.agent.clone(),
+        };
+        if let Err(rejection) = self.apply(key, &command) {
+            return BeginAnswer::Rejected(rejection);
+        }
         let now = self.backend.clock.now();
-        self.meters.routed(now.since(offer.ready_at));
-        let span = lease_for.or(heartbeat).unwrap_or(self.config.lease);
+        self.meters.routed(now.since(ready_at.unwrap_or(now)));
+        let span = begin.lease_for.or(heartbeat).unwrap_or(self.config.lease);
         let until = now.after(span);
-        self.leases.grant(
-            &key,
-            &offer.task,
-            Lease {
-                attempt,
-                until,
-                span,
-            },
-        );
-        Some(until)
+        let lease = Lease {
+            attempt: begin.attempt,
+            until,
+            span,
+        };
+        self.leases.grant(key, task, lease);
+        BeginAnswer::Granted(until)
     }
 
     /// Executions in memory that match, newest first. Those that have ended here are not in the view yet, or will be

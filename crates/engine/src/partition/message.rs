@@ -9,16 +9,26 @@ use eventflow_domain::{
     plan::Plan,
 };
 use eventflow_ports::{
-    ListQuery, TaskOffer,
+    ListQuery, OfferedAttempt,
     inbound::{Heartbeat, Refusal},
 };
+use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
 /// An execution within the whole store.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) struct Key {
     pub(crate) tenant: Tenant,
     pub(crate) id: ExecutionId,
+}
+
+impl Key {
+    pub(crate) fn new(tenant: &Tenant, execution: &ExecutionId) -> Self {
+        Self {
+            tenant: tenant.clone(),
+            id: execution.clone(),
+        }
+    }
 }
 
 /// An execution as it stood when it was asked for, and what it runs.
@@ -39,10 +49,8 @@ pub(crate) enum Message {
     Performed(AttemptResult),
     /// Answered at once: until when each is leased, where it is still wanted.
     Begin {
-        offers: Vec<TaskOffer>,
-        agent: AgentName,
-        lease_for: Option<DurationMs>,
-        reply: oneshot::Sender<Vec<Option<Timestamp>>>,
+        attempts: Vec<AttemptBegin>,
+        reply: oneshot::Sender<Vec<BeginAnswer>>,
     },
     /// Answered when what is seen is durable; nothing where the execution is not in memory.
     Read {
@@ -71,6 +79,8 @@ pub(crate) enum Message {
         query: Box<ListQuery>,
         reply: oneshot::Sender<Vec<Snapshot>>,
     },
+    /// These were offered and have got lost on the way.
+    Lost(Vec<OfferedAttempt>),
     /// Nothing more is wanted.
     Close,
 }
@@ -80,7 +90,8 @@ impl Message {
     pub(crate) fn commands(&self) -> usize {
         match self {
             Self::Results(results, _) => results.len(),
-            Self::Begin { offers, .. } => offers.len(),
+            Self::Begin { attempts, .. } => attempts.len(),
+            Self::Lost(attempts) => attempts.len(),
             Self::Start(_)
             | Self::Performed(_)
             | Self::Read { .. }
@@ -125,8 +136,28 @@ pub(crate) enum ControlAnswer {
 /// An attempt that somebody holds, and until when.
 pub(crate) type Hold = (TaskReference, Timestamp);
 
-/// What somebody says of an attempt.
+/// Somebody is about to perform an attempt.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct AttemptBegin {
+    pub(crate) key: Key,
+    pub(crate) task: TaskReference,
+    pub(crate) attempt: Attempt,
+    pub(crate) agent: AgentName,
+    pub(crate) lease_for: Option<DurationMs>,
+}
+
+/// The answer to one who would begin.
 #[derive(Debug, Clone)]
+pub(crate) enum BeginAnswer {
+    /// It is theirs until then.
+    Granted(Timestamp),
+    Rejected(Rejection),
+    /// The execution is not in memory: it has ended, or never was.
+    NotResident,
+}
+
+/// What somebody says of an attempt.
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct AttemptResult {
     pub(crate) key: Key,
     pub(crate) task: TaskReference,
@@ -135,9 +166,9 @@ pub(crate) struct AttemptResult {
 }
 
 /// Done, failed or still at it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) enum AttemptVerdict {
-    Complete(Value),
+    Complete(#[serde(with = "whole")] Value),
     Fail {
         error: Problem,
         retryable: bool,
@@ -180,4 +211,25 @@ pub(crate) enum ResultAnswer {
     Rejected(Rejection),
     /// The execution is not in memory: the view tells.
     NotResident,
+}
+
+/// Between nodes a value is all of its text: no blob of it may be stored yet.
+mod whole {
+    use eventflow_domain::{Json, Value};
+    use serde::{Deserialize, Deserializer, Serialize, Serializer, ser};
+
+    pub(super) fn serialize<S: Serializer>(
+        value: &Value,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        let json = value.json();
+        let json = json.ok_or_else(|| ser::Error::custom("the value is not in memory"))?;
+        json.serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Value, D::Error> {
+        Json::deserialize(deserializer).map(Value::new)
+    }
 }

@@ -9,14 +9,16 @@ mod intake;
 mod leases;
 mod mend;
 mod message;
+mod offers;
+mod once;
 mod recovery;
 mod resident;
 mod writer;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use eventflow_domain::{Epoch, PartitionId, Position};
-use eventflow_ports::inbound::Refusal;
+use eventflow_ports::{OfferedAttempt, inbound::Refusal};
 use tokio::{
     sync::{broadcast, mpsc, oneshot, watch},
     task::JoinHandle,
@@ -25,8 +27,8 @@ use tokio::{
 pub(crate) use batch::Committed;
 pub(crate) use intake::other_start;
 pub(crate) use message::{
-    AttemptResult, AttemptVerdict, ControlAnswer, Hold, Key, Message, ResultAnswer, Snapshot,
-    Start, StartAnswer,
+    AttemptBegin, AttemptResult, AttemptVerdict, BeginAnswer, ControlAnswer, Hold, Key, Message,
+    ResultAnswer, Snapshot, Start, StartAnswer,
 };
 
 pub(crate) use recovery::load;
@@ -37,6 +39,7 @@ use crate::{
     config::{Config, MAILBOX_MAX, TAIL_MAX},
     definitions::Definitions,
     error::StartError,
+    token::Tokens,
 };
 
 /// How a partition is doing.
@@ -46,15 +49,23 @@ pub(crate) enum State {
     Leading,
     /// Its journal does not answer; it goes on by itself.
     Stalled(String),
+    /// Another writer has appended: this one will not write again.
+    Fenced,
     /// It will not write again in this process.
     Stopped(String),
 }
 
 impl State {
+    /// Whether the writer will not write again.
+    pub(crate) fn has_ended(&self) -> bool {
+        matches!(self, Self::Stopped(_) | Self::Fenced)
+    }
+
     /// Why it does not write.
     pub(crate) fn reason(&self) -> Option<&str> {
         match self {
             Self::Leading => None,
+            Self::Fenced => Some("another writer has taken over"),
             Self::Stalled(reason) | Self::Stopped(reason) => Some(reason),
         }
     }
@@ -107,6 +118,7 @@ impl Partition {
         backend: &Backend,
         config: &Config,
         definitions: &Arc<Definitions>,
+        tokens: &Tokens,
     ) -> Result<(Self, Running), StartError> {
         let recovered = recovery::recover(id, backend, definitions).await?;
         let (mailbox, orders) = mpsc::channel(MAILBOX_MAX);
@@ -119,6 +131,7 @@ impl Partition {
             applied,
             feed,
             tail,
+            tokens: tokens.clone(),
         };
         let (writer, status) =
             writer::Writer::lead(id, backend.clone(), config.clone(), recovered, links).await?;
@@ -170,9 +183,31 @@ impl Partition {
         self.status.borrow().clone()
     }
 
-    /// Whether it will not write again in this process.
+    /// Whether this writer will not write again.
     pub(crate) fn is_stopped(&self) -> bool {
-        matches!(self.status.borrow().state, State::Stopped(_))
+        self.status.borrow().state.has_ended() || self.mailbox.is_closed()
+    }
+
+    /// Resolves once this writer will not write again.
+    pub(crate) async fn ended(&self) {
+        let mut status = self.status.clone();
+        // Fails where the writer was dropped.
+        let _ = status.wait_for(|status| status.state.has_ended()).await;
+    }
+
+    /// The last durable record, as soon as it is later than `after`, or after a while.
+    pub(crate) async fn follow_to(
+        &self,
+        after: Position,
+        wait: Duration,
+    ) -> Result<Position, Refusal> {
+        let mut status = self.status.clone();
+        let is_news = |status: &Status| status.position > after || status.state.has_ended();
+        match tokio::time::timeout(wait, status.wait_for(is_news)).await {
+            Ok(Ok(status)) if status.position > after => Ok(status.position),
+            Ok(_) => Err(self.lost()),
+            Err(_) => Ok(after),
+        }
     }
 
     /// Live records from now on; closed when the writer ends.
@@ -202,9 +237,21 @@ impl Partition {
             Ok(()) => Ok(answer),
             Err(mpsc::error::TrySendError::Full(_)) => Err(Refusal::Busy {
                 detail: format!("partition {} has {MAILBOX_MAX} commands waiting", self.id),
-                retry_after: std::time::Duration::from_secs(1),
+                retry_after: Duration::from_secs(1),
             }),
             Err(mpsc::error::TrySendError::Closed(_)) => Err(self.lost()),
+        }
+    }
+
+    /// Has the writer offer again what has got lost and is still wanted; false once there is no writer.
+    pub(crate) async fn offer_again(&self, lost: Vec<OfferedAttempt>) -> bool {
+        self.mailbox.send(Message::Lost(lost)).await.is_ok()
+    }
+
+    /// Lets nothing more in, and resolves once everything that was let in is durable.
+    pub(crate) async fn drain(&self) {
+        if self.mailbox.send(Message::Close).await.is_ok() {
+            self.ended().await;
         }
     }
 

@@ -126,6 +126,14 @@ impl Residents {
         }
     }
 
+    /// Nobody who waits for something will learn of it here.
+    pub(crate) fn hang_up(&mut self) {
+        for resident in self.by_key.values_mut() {
+            resident.waiting.clear();
+            resident.reading.clear();
+        }
+    }
+
     /// How many have a deadline ahead.
     pub(crate) fn armed(&self) -> usize {
         self.deadlines.len()

@@ -8,7 +8,7 @@ use eventflow_domain::{
     execution::{Command, Event, Rejection, step},
     record::{Chain, Entry, FORMAT_LEVEL},
 };
-use eventflow_ports::{AppendError, Appending, TaskOffer};
+use eventflow_ports::{AppendError, Appending, QueueError, TaskOffer};
 use tokio::sync::{broadcast, mpsc, watch};
 
 use super::{
@@ -29,6 +29,7 @@ use crate::{
     error::StartError,
     meters::{self, PartitionMeters, level},
     performer::HttpPerformer,
+    token::Tokens,
 };
 
 /// How a writer is connected.
@@ -39,6 +40,8 @@ pub(crate) struct Links {
     pub(crate) applied: mpsc::UnboundedReceiver<Applied>,
     pub(crate) feed: mpsc::UnboundedSender<FeedItem>,
     pub(crate) tail: broadcast::Sender<Arc<Tail>>,
+    /// Names attempts to whoever performs them.
+    pub(crate) tokens: Tokens,
 }
 
 /// A record handed to the journal, and what waits for it.
@@ -54,6 +57,12 @@ pub(crate) struct InFlight {
 pub(crate) struct Storing {
     pub(crate) batch: Batch,
     pub(crate) stored: Pin<Box<dyn Future<Output = ()> + Send>>,
+}
+
+/// Ready attempts on their way to the queue: one batch after the other, so that they come in order.
+pub(crate) struct Offering {
+    pub(crate) tasks: Vec<TaskOffer>,
+    pub(crate) offered: Pin<Box<dyn Future<Output = Result<(), QueueError>> + Send>>,
 }
 
 /// Why a writer ends.
@@ -83,12 +92,14 @@ pub(crate) struct Writer {
     pub(crate) in_flight: VecDeque<InFlight>,
     /// Executions with consequences left to draw; they take turns.
     pub(crate) advances: VecDeque<Key>,
-    /// What the queue did not take yet.
+    /// What the queue was not offered yet, or did not take.
     pub(crate) unoffered: Vec<TaskOffer>,
+    /// What it is being offered.
+    pub(crate) offering: Option<Offering>,
     /// Not before, since it did not take them the last time.
     pub(crate) next_offer: Timestamp,
     pub(crate) next_look: Timestamp,
-    pub(crate) performer: HttpPerformer,
+    pub(crate) performer: Arc<HttpPerformer>,
     pub(crate) meters: PartitionMeters,
     pub(crate) links: Links,
     pub(crate) status: watch::Sender<Status>,
@@ -128,17 +139,18 @@ impl Writer {
             in_flight: VecDeque::new(),
             advances: VecDeque::new(),
             unoffered: Vec::new(),
+            offering: None,
             next_offer: backend.clock.now(),
             next_look: backend.clock.now(),
             meters: PartitionMeters::new(partition),
-            performer: HttpPerformer::new(backend.clone(), links.performed.clone()),
+            performer: HttpPerformer::new(&backend, links.performed.clone()),
             links,
             status,
             is_closing: false,
             backend,
             config,
         };
-        let writer_name = writer.config.node.clone();
+        let writer_name = writer.config.node.to_string();
         writer.batch.body.push(&Entry::EpochStarted {
             level: FORMAT_LEVEL,
             writer: writer_name,
@@ -152,7 +164,7 @@ impl Writer {
         if let Err(stop) = writer.appended(outcome).await {
             return Err(StartError::not_led(partition, &stop));
         }
-        writer.resume().await;
+        writer.resume();
         Ok((writer, watching))
     }
 
@@ -163,17 +175,22 @@ impl Writer {
                 break stop;
             }
         };
-        if matches!(stop, Stop::Closed) {
+        let is_closed = matches!(stop, Stop::Closed);
+        let state = match stop {
+            Stop::Closed => State::Stopped("it is shutting down".to_owned()),
+            Stop::Fenced => State::Fenced,
+            Stop::Fatal(reason) => State::Stopped(reason),
+        };
+        tracing::info!(partition = %self.partition, reason = state.reason(), "the writer ends");
+        self.status.send_modify(|status| status.state = state);
+        // Whoever still asks it anything asks its successor.
+        self.links.orders.close();
+        while self.links.orders.try_recv().is_ok() {}
+        self.links.tail = broadcast::channel(1).0;
+        self.residents.hang_up();
+        if is_closed {
             self.await_view().await;
         }
-        let reason = match stop {
-            Stop::Closed => "it is shutting down".to_owned(),
-            Stop::Fenced => "another writer has taken over".to_owned(),
-            Stop::Fatal(reason) => reason,
-        };
-        tracing::info!(partition = %self.partition, reason, "the writer ends");
-        self.status
-            .send_modify(|status| status.state = State::Stopped(reason));
     }
 
     /// One turn: whatever is ready, then wait for something to be.
@@ -185,7 +202,7 @@ impl Writer {
         let now = self.backend.clock.now();
         self.fire_timers(now);
         self.snapshot(now);
-        self.offer().await;
+        self.offer();
         self.flush_where_due(now);
         let wake = self.next_wake();
         let clock = self.backend.clock.clone();
@@ -199,6 +216,7 @@ impl Writer {
                     self.submit(storing.batch);
                 }
             }
+            outcome = offered(&mut self.offering) => self.offered(outcome),
             Some(applied) = self.links.applied.recv() => self.view_applied(&applied),
             received = self.links.orders.recv(), if has_room => {
                 self.is_closing |= received.is_none();
@@ -281,6 +299,7 @@ impl Writer {
             .events_folded
             .increment(stepped.events.len() as u64);
         self.count(&stepped.events);
+        self.settle_ended(key, &stepped.events);
         self.batch.push(key, first, stepped.events);
         self.residents.arm(key);
         Ok(())
@@ -405,7 +424,8 @@ impl Writer {
         let lingering = (!self.batch.is_empty()).then(|| self.batch.time.after(LINGER));
         let lingering = lingering.filter(|_| may_flush);
         let look = self.residents.has_uncovered().then_some(self.next_look);
-        let offering = (!self.unoffered.is_empty()).then_some(self.next_offer);
+        let offering =
+            (!self.unoffered.is_empty() && self.offering.is_none()).then_some(self.next_offer);
         [timers, lingering, look, offering]
             .into_iter()
             .flatten()
@@ -505,6 +525,12 @@ impl Writer {
     }
 }
 
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.meters.leads_no_more();
+    }
+}
+
 async fn appended(in_flight: &mut VecDeque<InFlight>) -> Result<Position, AppendError> {
     match in_flight.front_mut() {
         Some(front) => (&mut front.appending).await,
@@ -515,6 +541,13 @@ async fn appended(in_flight: &mut VecDeque<InFlight>) -> Result<Position, Append
 async fn stored(storing: &mut Option<Storing>) {
     match storing {
         Some(storing) => (&mut storing.stored).await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn offered(offering: &mut Option<Offering>) -> Result<(), QueueError> {
+    match offering {
+        Some(offering) => (&mut offering.offered).await,
         None => std::future::pending().await,
     }
 }

@@ -4,7 +4,9 @@
 
 pub(crate) mod held;
 pub(crate) mod life;
+pub(crate) mod lives;
 pub(crate) mod log;
+pub(crate) mod nodes;
 pub(crate) mod requests;
 pub(crate) mod scene;
 
@@ -118,6 +120,7 @@ impl World {
             publisher: Some(faults.wrap(publisher)),
             clock: faults.wrap(self.clock.clone()),
             ids: faults.wrap(ids),
+            cluster: None,
         }
     }
 }

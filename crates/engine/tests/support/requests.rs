@@ -63,6 +63,7 @@ pub(crate) fn start(execution: &str, document: Json) -> StartExecution {
         correlation: None,
         labels: BTreeMap::new(),
         traceparent: None,
+        causation: None,
     }
 }
 

@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use eventflow_domain::{
     AgentName, Attempt, ExecutionId, TaskReference, Tenant, Timestamp, execution::Status,
 };
+use serde::{Deserialize, Serialize};
 
 use super::{ExecutionView, Refusal};
 
@@ -40,7 +41,7 @@ pub trait Controls: Send + Sync {
 }
 
 /// What an execution is told to do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Action {
     /// Begin nothing new until it is resumed.
     Pause,
@@ -51,7 +52,7 @@ pub enum Action {
 }
 
 /// What an execution waits for.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Explanation {
     /// Which.
     pub execution: ExecutionId,
@@ -66,7 +67,7 @@ pub struct Explanation {
 }
 
 /// One thing that an execution waits for.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Wait {
     /// For whom or what.
     pub cause: Cause,
@@ -89,7 +90,7 @@ pub struct Wait {
 }
 
 /// What kind of thing an execution waits for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Cause {
     /// For an agent to take an attempt.
     Agent,

@@ -9,6 +9,7 @@ use eventflow_domain::{
     execution::{Status, TaskStatus},
 };
 use futures_core::Stream;
+use serde::{Deserialize, Serialize};
 
 use super::Refusal;
 use crate::{LifecycleEvent, ListQuery};
@@ -78,6 +79,8 @@ pub struct StartExecution {
     pub labels: BTreeMap<String, String>,
     /// W3C trace context.
     pub traceparent: Option<Arc<str>>,
+    /// The id of the message that asked for it; every event of the execution names it (requirement S3).
+    pub causation: Option<Arc<str>>,
 }
 
 /// Which workflow.
@@ -97,7 +100,7 @@ pub enum WorkflowRef {
 }
 
 /// A start that is durable.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Started {
     /// Its id.
     pub execution: ExecutionId,
@@ -108,7 +111,7 @@ pub struct Started {
 }
 
 /// The full view of INTERFACES section 2.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ExecutionView {
     /// Its id.
     pub execution: ExecutionId,
@@ -147,7 +150,7 @@ pub struct ExecutionView {
 }
 
 /// How far it has come.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Progress {
     /// Tasks that ended well or were skipped.
     pub completed: u32,
@@ -160,7 +163,7 @@ pub struct Progress {
 }
 
 /// One task of a view.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct TaskView {
     /// Where it stands in the document.
     pub reference: TaskReference,

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 pub use eventflow_domain::error::{Fault, Place};
+use serde::{Deserialize, Serialize};
 
 /// A request that was not carried out.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 pub enum Refusal {
     /// It cannot be read: HTTP 400.
     #[error("{detail}")]
@@ -24,7 +25,8 @@ pub enum Refusal {
     /// It is larger than allowed: 413.
     #[error("{what} may have at most {limit} bytes")]
     TooLarge {
-        /// What is too large.
+        /// What is too large; told by whoever read it, and lost between nodes.
+        #[serde(skip_deserializing, default = "something")]
         what: &'static str,
         /// The limit in bytes.
         limit: usize,
@@ -71,4 +73,8 @@ impl Refusal {
             retry_after: Duration::from_secs(1),
         }
     }
+}
+
+const fn something() -> &'static str {
+    "what was sent"
 }

@@ -7,6 +7,7 @@ use eventflow_domain::{
     AgentName, Attempt, Capability, DurationMs, ExecutionId, Json, Problem, TaskReference, Tenant,
     Timestamp, WorkflowId,
 };
+use serde::{Deserialize, Serialize};
 
 use super::Refusal;
 
@@ -22,6 +23,9 @@ use super::Refusal;
 /// 6. A heartbeat MUST extend the lease and answer whether the attempt is cancelled, at once.
 /// 7. A lease that passes without a heartbeat MUST end the attempt, and its retry policy decides what follows.
 /// 8. An attempt that was leased before a restart MUST still be accepted after it.
+/// 9. `begin` MUST grant an attempt to one agent at a time, until when it then holds it, and only while it is wanted and
+///    its schedule is durable; to the same agent it MUST be granted again. Otherwise it MUST be refused with
+///    `Contradiction`, and a token that was not given out by this store with `NotFound`.
 #[async_trait]
 #[cfg_attr(feature = "mocks", mockall::automock)]
 pub trait Tasks: Send + Sync {
@@ -31,6 +35,8 @@ pub trait Tasks: Send + Sync {
         tenant: &Tenant,
         request: LeaseRequest,
     ) -> Result<Vec<LeasedTask>, Refusal>;
+    /// Begins attempts whose tokens the agent got from a queue rather than from a lease, answered one by one in order.
+    async fn begin(&self, tenant: &Tenant, begins: Vec<Begin>) -> Vec<Result<Timestamp, Refusal>>;
     /// Brings results and signs of life, answered one by one in order.
     async fn results(&self, tenant: &Tenant, results: Vec<TaskResult>) -> Vec<ResultOutcome>;
 }
@@ -77,6 +83,17 @@ pub struct LeasedTask {
     pub traceparent: Option<Arc<str>>,
 }
 
+/// An agent is about to perform an attempt.
+#[derive(Debug, Clone)]
+pub struct Begin {
+    /// Which attempt.
+    pub token: TaskToken,
+    /// Who.
+    pub agent: AgentName,
+    /// How long it will hold it without a heartbeat; the default is 60 s.
+    pub lease_for: Option<DurationMs>,
+}
+
 /// What an agent says of an attempt.
 #[derive(Debug, Clone)]
 pub struct TaskResult {
@@ -109,7 +126,7 @@ pub struct TaskFailure {
 }
 
 /// The answer to one result.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum ResultOutcome {
     /// Durable.
     Accepted,
@@ -120,7 +137,7 @@ pub enum ResultOutcome {
 }
 
 /// The answer to a heartbeat.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Heartbeat {
     /// Whether to stop working on it.
     pub cancelled: bool,

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use eventflow_domain::{AgentName, Attempt, ExecutionId, execution::Status};
+use eventflow_domain::{AgentName, Attempt, ExecutionId, error::Fault, execution::Status};
+use eventflow_ports::inbound::{Action, Refusal};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{Time, executions::StatusWord};
+use super::{Time, executions::StatusWord, invalid, read, shape::reason};
 
 /// The longest reason, characters: it is written into the history.
 pub const REASON_CHARACTERS_MAX: usize = 1_000;
@@ -19,6 +20,59 @@ pub struct ControlBody {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, max_length = 1000)]
     pub reason: Option<Arc<str>>,
+}
+
+/// A control in a durable command, whose subject does not name the execution.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ControlCommand {
+    /// Which execution.
+    pub execution_id: ExecutionId,
+    /// `pause`, `resume` or `stop`.
+    pub action: String,
+    /// Why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<Arc<str>>,
+}
+
+/// An order to an execution, however it came in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Control {
+    /// To which.
+    pub execution: ExecutionId,
+    /// What to do.
+    pub action: Action,
+    /// Why.
+    pub reason: Option<Arc<str>>,
+}
+
+impl Control {
+    /// Reads a durable command.
+    pub fn read(bytes: &[u8]) -> Result<Self, Refusal> {
+        let command: ControlCommand = read(bytes)?;
+        let action = action(&command.action)
+            .map_err(|detail| invalid(vec![Fault::at("/action", detail)]))?;
+        Ok(Self {
+            execution: command.execution_id,
+            action,
+            reason: reason(ControlBody {
+                reason: command.reason,
+            })?,
+        })
+    }
+}
+
+/// The word of an action; what is wrong with it where it is none.
+pub fn action(word: &str) -> Result<Action, String> {
+    match word {
+        "pause" => Ok(Action::Pause),
+        "resume" => Ok(Action::Resume),
+        "stop" => Ok(Action::Stop),
+        other => Err(format!(
+            "an execution can be told to `pause`, `resume` or `stop`, not to `{}`",
+            other.chars().take(40).collect::<String>()
+        )),
+    }
 }
 
 /// `GET /v1/executions/{id}/explain`.

@@ -3,15 +3,12 @@
 use std::{borrow::Cow, sync::Arc};
 
 use eventflow_domain::{ExecutionId, Json, Sequence, Tenant, WorkflowId};
+use eventflow_ports::LifecycleEvent;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{Time, executions::WorkflowName};
-
-/// The media type of a structured event.
-pub const CLOUDEVENT: &str = "application/cloudevents+json";
-/// The version of the `CloudEvents` specification that events follow.
-pub const SPEC_VERSION: &str = "1.0";
+use crate::envelope::{Envelope, JSON, SPEC_VERSION};
 
 /// One lifecycle event in its envelope (INTERFACES section 3), in structured mode. Receivers ignore what they do not know
 /// and drop an `id` they have seen.
@@ -52,40 +49,31 @@ pub struct CloudEvent {
     /// The execution's id: events of one execution stay in order.
     #[schema(value_type = String)]
     pub partitionkey: Arc<str>,
+    /// Names what `data` looks like, with its version: `urn:eventflow:v1:<type>`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, example = "urn:eventflow:v1:task_completed")]
+    pub dataschema: Option<Arc<str>>,
+    /// The W3C trace context of the execution's start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub traceparent: Option<Arc<str>>,
     /// `executionId`, `workflow`, `sequence`, and what the type needs.
     #[schema(value_type = serde_json::Value)]
     pub data: Json,
 }
 
-/// What a lifecycle event is made of, in the words of the domain.
-#[derive(Debug, Clone)]
-pub struct Lifecycle {
-    /// UUID v7.
-    pub id: Arc<str>,
-    /// Its type in `snake_case`.
-    pub kind: &'static str,
-    /// Whose it is.
-    pub tenant: Tenant,
-    /// Its execution.
-    pub execution: ExecutionId,
-    /// The execution's workflow.
-    pub workflow: WorkflowId,
-    /// Its place among the execution's events.
-    pub sequence: Sequence,
-    /// When it happened.
-    pub time: Time,
-    /// Carried from the trigger.
-    pub correlation: Option<Arc<str>>,
-    /// An object of what its type needs, without what the envelope adds.
-    pub data: Json,
-}
-
-impl From<Lifecycle> for CloudEvent {
-    fn from(event: Lifecycle) -> Self {
+impl From<LifecycleEvent> for CloudEvent {
+    fn from(event: LifecycleEvent) -> Self {
         let subject: Arc<str> = event.execution.as_str().into();
         let source = format!(
             "/eventflow/{}/{}/{}",
             event.tenant, event.workflow.namespace, event.workflow.name
+        );
+        let data = payload(
+            &event.execution,
+            event.workflow,
+            event.sequence,
+            &event.data,
         );
         Self {
             specversion: SPEC_VERSION.into(),
@@ -94,45 +82,40 @@ impl From<Lifecycle> for CloudEvent {
             kind: event.kind.into(),
             partitionkey: Arc::clone(&subject),
             subject,
-            time: event.time,
-            datacontenttype: "application/json".into(),
+            time: event.time.into(),
+            datacontenttype: JSON.into(),
             tenantid: event.tenant,
             correlationid: event.correlation,
-            causationid: None,
-            data: payload(
-                &event.execution,
-                event.workflow,
-                event.sequence,
-                &event.data,
-            ),
+            causationid: event.causation,
+            dataschema: Some(schema(event.kind)),
+            traceparent: event.traceparent,
+            data,
         }
     }
 }
 
 impl CloudEvent {
-    /// The envelope as headers of binary mode, without the payload. Names are in lower case; values are percent-encoded
-    /// where the `CloudEvents` HTTP binding asks for it.
-    pub fn headers(&self) -> Vec<(&'static str, String)> {
-        let mut headers = vec![
-            ("ce-specversion", header(&self.specversion)),
-            ("ce-id", header(&self.id)),
-            ("ce-source", header(&self.source)),
-            ("ce-type", header(&self.kind)),
-            ("ce-subject", header(&self.subject)),
-            ("ce-time", self.time.to_string()),
-            ("ce-tenantid", header(self.tenantid.as_str())),
-            ("ce-partitionkey", header(&self.partitionkey)),
-            ("content-type", header(&self.datacontenttype)),
-        ];
-        let optional = [
-            ("ce-correlationid", &self.correlationid),
-            ("ce-causationid", &self.causationid),
-        ];
-        for (name, value) in optional {
-            headers.extend(value.as_deref().map(|value| (name, header(value))));
+    /// The envelope without the payload, for binary mode.
+    pub fn envelope(&self) -> Envelope {
+        Envelope {
+            id: Some(Arc::clone(&self.id)),
+            source: Some(self.source.as_str().into()),
+            kind: Some(self.kind.as_ref().into()),
+            subject: Some(Arc::clone(&self.subject)),
+            time: Some(self.time),
+            tenant: Some(self.tenantid.clone()),
+            correlation: self.correlationid.clone(),
+            causation: self.causationid.clone(),
+            partition_key: Some(Arc::clone(&self.partitionkey)),
+            data_schema: self.dataschema.clone(),
+            traceparent: self.traceparent.clone(),
         }
-        headers
     }
+}
+
+/// What names the shape of a type's data: it gets another version when a reader of this one would break.
+pub fn schema(kind: &str) -> Arc<str> {
+    format!("urn:eventflow:v1:{kind}").into()
 }
 
 /// What every event says, followed by what its type needs. The two texts are joined as they are: each event is written
@@ -163,27 +146,13 @@ fn payload(execution: &ExecutionId, workflow: WorkflowId, sequence: Sequence, da
     }
 }
 
-/// A header's value: printable ASCII, everything else percent-encoded (`CloudEvents` HTTP binding, section 3.1.3.2).
-fn header(text: &str) -> String {
-    use std::fmt::Write as _;
-    text.bytes()
-        .fold(String::with_capacity(text.len()), |mut value, byte| {
-            if matches!(byte, 0x21..=0x7e) && !matches!(byte, b'"' | b'%') {
-                value.push(char::from(byte));
-            } else {
-                write!(value, "%{byte:02X}").expect("writing to a String cannot fail");
-            }
-            value
-        })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use eventflow_domain::Timestamp;
 
-    fn lifecycle(data: &str) -> Lifecycle {
-        Lifecycle {
+    fn lifecycle(data: &str) -> LifecycleEvent {
+        LifecycleEvent {
             id: "0195-1".into(),
             kind: "task_completed",
             tenant: Tenant::default_tenant(),
@@ -194,8 +163,10 @@ mod tests {
                 version: "1.0.0".into(),
             },
             sequence: Sequence(7),
-            time: Time(Timestamp(1_772_357_400_000)),
-            correlation: Some("café \"1%\"".into()),
+            time: Timestamp(1_772_357_400_000),
+            correlation: Some("café".into()),
+            causation: Some("m1".into()),
+            traceparent: None,
             data: Json::parse(data).unwrap(),
         }
     }
@@ -218,11 +189,13 @@ mod tests {
     }
 
     #[test]
-    fn headers_are_ascii_and_decode_to_the_same() {
-        let headers = CloudEvent::from(lifecycle("{}")).headers();
-        assert!(headers.contains(&("ce-correlationid", "caf%C3%A9%20%221%25%22".into())));
-        assert!(headers.contains(&("ce-time", "2026-03-01T09:30:00.000Z".into())));
-        assert!(headers.contains(&("ce-source", "/eventflow/default/default/order".into())));
-        assert!(headers.iter().all(|(_, value)| value.is_ascii()));
+    fn what_is_said_around_the_payload_is_said_in_headers_too() {
+        let event = CloudEvent::from(lifecycle("{}"));
+        let structured = serde_json::to_value(&event).unwrap();
+        for (name, value) in event.envelope().headers() {
+            let attribute = name.strip_prefix("ce-").unwrap_or("datacontenttype");
+            let decoded = value.replace("%C3%A9", "é");
+            assert_eq!(structured[attribute], decoded, "{name}");
+        }
     }
 }

@@ -1,17 +1,25 @@
 //! Version 1 of every body (INTERFACES sections 1 to 3 and 7): camelCase, RFC 3339 times, ISO 8601 durations.
 
+pub mod batch;
+pub mod calls;
 pub mod controls;
 pub mod events;
 pub mod executions;
+pub mod flow;
+pub mod rejected;
+pub mod shape;
 pub mod system;
 pub mod tasks;
+pub mod triggers;
 pub mod workflows;
 
 mod problem;
+mod read;
 mod time;
 mod value;
 
-pub use problem::{Fault, Problem};
+pub use problem::{Fault, Problem, retry_after};
+pub use read::{invalid, read};
 pub use time::{InvalidSpan, InvalidTime, Span, Time};
 pub use value::{Unsound, VALUE_DEPTH_MAX, accept, one_line};
 

@@ -1,6 +1,9 @@
 //! Errors outside: RFC 9457 `application/problem+json`, and the error of a task or an execution, which has the same form.
 
+use std::time::Duration;
+
 use eventflow_domain::error;
+use eventflow_ports::inbound::Refusal;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -68,6 +71,40 @@ impl From<error::Problem> for Problem {
             instance: problem.instance,
             errors: Vec::new(),
         }
+    }
+}
+
+impl From<Refusal> for Problem {
+    fn from(refusal: Refusal) -> Self {
+        let detail = refusal.to_string();
+        let (status, title) = match &refusal {
+            Refusal::Malformed { .. } => (400, "Bad Request"),
+            Refusal::NotFound(_) => (404, "Not Found"),
+            Refusal::Contradiction(_) => (409, "Conflict"),
+            Refusal::TooLarge { .. } => (413, "Payload Too Large"),
+            Refusal::Invalid { .. } => (422, "Unprocessable Entity"),
+            Refusal::Busy { .. } => (429, "Too Many Requests"),
+            Refusal::Unavailable { .. } => (503, "Service Unavailable"),
+        };
+        let faults = match refusal {
+            Refusal::Malformed { faults, .. } | Refusal::Invalid { faults, .. } => faults,
+            _ => Vec::new(),
+        };
+        Self::new(status, title, detail).with(faults.into_iter().map(Fault::from))
+    }
+}
+
+/// When to try again, where that may help.
+pub fn retry_after(refusal: &Refusal) -> Option<Duration> {
+    match refusal {
+        Refusal::Busy { retry_after, .. } | Refusal::Unavailable { retry_after, .. } => {
+            Some(*retry_after)
+        }
+        Refusal::Malformed { .. }
+        | Refusal::NotFound(_)
+        | Refusal::Contradiction(_)
+        | Refusal::TooLarge { .. }
+        | Refusal::Invalid { .. } => None,
     }
 }
 

@@ -8,6 +8,7 @@ use eventflow_domain::{
     AgentName, Attempt, Capability, ExecutionId, Json, TaskReference, Tenant,
     error::{self, ErrorKind},
 };
+use eventflow_ports::TaskOffer;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -87,6 +88,83 @@ pub struct LeasedTask {
     pub traceparent: Option<Arc<str>>,
 }
 
+/// One attempt, on a NATS queue: whoever takes it asks to begin it before performing it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct QueuedTask {
+    /// Names the attempt in what follows.
+    #[schema(value_type = String)]
+    pub token: Arc<str>,
+    /// Its execution.
+    #[schema(value_type = String)]
+    pub execution_id: ExecutionId,
+    /// Whose it is.
+    #[schema(value_type = String, example = "default")]
+    pub tenant: Tenant,
+    /// Its workflow.
+    pub workflow: WorkflowName,
+    /// Where the task stands in the document: a JSON Pointer.
+    #[schema(value_type = String, example = "/do/0/charge")]
+    pub task: Arc<str>,
+    /// The indices of the loops around it, outermost first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub iteration: Vec<u32>,
+    /// What it needs.
+    #[schema(value_type = String, example = "charge")]
+    pub capability: Capability,
+    /// Which try; the first is 1.
+    #[schema(value_type = u32, example = 1)]
+    pub attempt: Attempt,
+    /// What to work on.
+    #[schema(value_type = serde_json::Value)]
+    pub input: Json,
+    /// The same for every delivery of this attempt, another for the next one: pass it on to whoever is called.
+    #[schema(example = "order-17:/do/0/charge:1")]
+    pub idempotency_key: String,
+    /// W3C trace context.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub traceparent: Option<Arc<str>>,
+}
+
+impl QueuedTask {
+    /// What an offer says to agents; nothing where its input is not in memory.
+    pub fn of(offer: TaskOffer) -> Option<Self> {
+        let idempotency_key = LeasedTask::key(&offer.execution, &offer.task, offer.attempt);
+        Some(Self {
+            input: offer.input.json()?.clone(),
+            token: offer.token,
+            execution_id: offer.execution,
+            tenant: offer.tenant,
+            workflow: offer.workflow.into(),
+            task: offer.task.pointer,
+            iteration: offer.task.iteration,
+            capability: offer.capability,
+            attempt: offer.attempt,
+            idempotency_key,
+            traceparent: offer.traceparent,
+        })
+    }
+
+    /// The task once it has begun: it is held until its deadline.
+    pub fn begun(self, deadline: Time) -> LeasedTask {
+        LeasedTask {
+            token: self.token,
+            execution_id: self.execution_id,
+            tenant: self.tenant,
+            workflow: self.workflow,
+            task: self.task,
+            iteration: self.iteration,
+            capability: self.capability,
+            attempt: self.attempt,
+            input: self.input,
+            idempotency_key: self.idempotency_key,
+            deadline,
+            traceparent: self.traceparent,
+        }
+    }
+}
+
 impl LeasedTask {
     /// The key of an attempt: its `(execution, task, attempt)` as text, so that it survives restarts and redeliveries.
     pub fn key(execution: &ExecutionId, task: &TaskReference, attempt: Attempt) -> String {
@@ -149,6 +227,7 @@ impl From<FailError> for error::Problem {
             status: error.status.unwrap_or(ErrorKind::Runtime.status()),
             detail: error.detail,
             instance: None,
+            call: None,
         }
     }
 }
@@ -182,7 +261,7 @@ pub struct ResultsBody {
     pub lease: Option<LeaseBody>,
 }
 
-/// One result: exactly one of `complete`, `fail` and `heartbeat`.
+/// One result: exactly one of `complete`, `fail`, `heartbeat` and `begin`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ResultItem {
     /// Which attempt.
@@ -197,6 +276,35 @@ pub struct ResultItem {
     /// Still at it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub heartbeat: Option<HeartbeatBody>,
+    /// About to perform it: for a task that came from a NATS queue. A lease has begun it already.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub begin: Option<BeginBody>,
+}
+
+/// An agent is about to perform a task that it took from a queue.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct BeginBody {
+    /// Who.
+    #[schema(value_type = String, example = "worker-1")]
+    pub agent: AgentName,
+    /// How long it holds the task without a heartbeat; 60 seconds where nothing is said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lease_for: Option<Span>,
+}
+
+/// Whether the agent may perform it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct BeginAnswer {
+    /// Where not, the task's message is acknowledged and forgotten.
+    pub granted: bool,
+    /// When the lease ends, unless a heartbeat comes first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lease_until: Option<Time>,
+    /// Why not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
 }
 
 impl ResultItem {
@@ -207,6 +315,15 @@ impl ResultItem {
             complete: None,
             fail: None,
             heartbeat: None,
+            begin: None,
+        }
+    }
+
+    /// About to perform it.
+    pub fn begin(token: impl Into<Arc<str>>, begin: BeginBody) -> Self {
+        Self {
+            begin: Some(begin),
+            ..Self::of(token)
         }
     }
 
@@ -261,9 +378,19 @@ pub struct ResultAnswer {
     /// The lease as it stands now, after a heartbeat.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub heartbeat: Option<HeartbeatAnswer>,
+    /// Whether the agent may perform it, after a begin that could be decided.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub begin: Option<BeginAnswer>,
     /// Why it was not taken.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub problem: Option<Problem>,
+}
+
+/// The answer to a single completion or failure over NATS: it is durable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DurableAnswer {
+    /// 200. A problem, which answers otherwise, has a status as well.
+    pub status: u16,
 }
 
 /// The answer to a single completion or failure: it is durable.

@@ -24,12 +24,15 @@ pub(crate) struct BenchAgent {
     fail_percent: u8,
     #[arg(long)]
     concurrency: u32,
+    /// Of subjects, where the server is NATS.
+    #[arg(long)]
+    prefix: String,
 }
 
 /// What it says at its end.
 #[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
 pub(crate) struct Performed {
-    /// HTTP requests.
+    /// Requests to the service.
     pub(crate) requests: u64,
 }
 
@@ -38,16 +41,17 @@ impl BenchAgent {
         let (work, fail_percent) = (Duration::from_millis(self.step_ms), self.fail_percent);
         let agent = Agent::builder(service::url(common))
             .token(common.token.clone())
+            .prefix(self.prefix)
             .name("bench")
             .capability(CAPABILITY, move |task| step(task, work, fail_percent))
             .concurrency(self.concurrency)
             .batched(self.results == Results::Batched)
             .build()?;
-        let server = agent.server().clone();
+        let transport = agent.transport().clone();
         output::line("ready")?;
         agent.run_until(stdin_ended()).await?;
         output::json(&Performed {
-            requests: server.requests(),
+            requests: transport.requests(),
         })?;
         Ok(Outcome::Yes)
     }

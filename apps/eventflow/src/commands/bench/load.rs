@@ -33,7 +33,8 @@ const BUSY_PAUSE: Duration = Duration::from_millis(100);
 
 /// What is to be started, and by how many at a time.
 pub(crate) struct Load {
-    server: Server,
+    /// Every service; executions take turns.
+    servers: Vec<Server>,
     workload: Workload,
     setting: Setting,
     /// Makes the ids of this run its own.
@@ -74,7 +75,7 @@ struct Times {
 }
 
 impl Load {
-    pub(crate) fn new(server: Server, workload: Workload, setting: Setting) -> Self {
+    pub(crate) fn new(servers: Vec<Server>, workload: Workload, setting: Setting) -> Self {
         let target = if io::stderr().is_terminal() {
             ProgressDrawTarget::stderr()
         } else {
@@ -87,7 +88,7 @@ impl Load {
             bar.set_style(style);
         }
         Self {
-            server,
+            servers,
             workload,
             setting,
             run: format!("bench-{:x}", words::now().0),
@@ -100,7 +101,7 @@ impl Load {
     /// Runs all of it.
     pub(crate) async fn run(self) -> Finished {
         let load = Arc::new(self);
-        let sent_before = load.server.requests();
+        let sent_before = load.requests();
         let mut workers = tokio::task::JoinSet::new();
         for _ in 0..load.setting.concurrency {
             workers.spawn(Arc::clone(&load).work());
@@ -109,8 +110,16 @@ impl Load {
         load.bar.finish_and_clear();
         let mut finished =
             std::mem::take(&mut *load.finished.lock().unwrap_or_else(PoisonError::into_inner));
-        finished.requests = load.server.requests() - sent_before;
+        finished.requests = load.requests() - sent_before;
         finished
+    }
+
+    fn requests(&self) -> u64 {
+        self.servers.iter().map(Server::requests).sum()
+    }
+
+    fn server_of(&self, number: u32) -> &Server {
+        &self.servers[number as usize % self.servers.len()]
     }
 
     /// One after the other, until none is left.
@@ -122,7 +131,8 @@ impl Load {
             }
             let id = format!("{}-{number}", self.run);
             let begun = Instant::now();
-            let outcome = tokio::time::timeout(END_WITHIN, self.execute(&id)).await;
+            let outcome =
+                tokio::time::timeout(END_WITHIN, self.execute(self.server_of(number), &id)).await;
             let latency = begun.elapsed();
             let checked = match outcome {
                 Ok(Ok(answer)) => self.check(&id, &answer),
@@ -148,11 +158,10 @@ impl Load {
     }
 
     /// Starts one and gives the first answer that has its end.
-    async fn execute(&self, id: &str) -> anyhow::Result<Answer> {
+    async fn execute(&self, server: &Server, id: &str) -> anyhow::Result<Answer> {
         let body = self.workload.start(id);
         loop {
-            let started = self
-                .server
+            let started = server
                 .send(waiting(Call::post("/v1/executions").json(&body)))
                 .await;
             match started {
@@ -167,7 +176,7 @@ impl Load {
             }
         }
         loop {
-            let answer = self.server.send(Call::get(execution_path(id))).await?;
+            let answer = server.send(Call::get(execution_path(id))).await?;
             ensure!(answer.is_success(), Refused(answer.problem()));
             if has_ended(&answer) {
                 return Ok(answer);

@@ -16,7 +16,7 @@ use anyhow::{Context, bail};
 use clap::ValueEnum;
 use eventflow_agent::Call;
 
-use crate::{Common, Outcome, output, output::Format, service::Service};
+use crate::{Common, Outcome, output, output::Format, service::Service, words};
 
 use self::{
     load::{Finished, Load},
@@ -47,9 +47,15 @@ pub(crate) struct Bench {
     /// Start a service of its own on a store of its own (the default without --server)
     #[arg(long, conflicts_with = "nats")]
     embedded: bool,
-    /// Start a service of its own on NATS
+    /// Start a service of its own on this NATS server, under a prefix of its own; its agent speaks NATS, too
     #[arg(long, value_name = "URL")]
     nats: Option<String>,
+    /// How many services share the work, on NATS
+    #[arg(long, value_name = "N", default_value_t = 1, requires = "nats", value_parser = clap::value_parser!(u16).range(1..=64))]
+    nodes: u16,
+    /// Partitions of its store [default: as the service has it]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    partitions: Option<u16>,
     /// What the executions do
     #[arg(long, value_enum, default_value_t = Kind::Sequence)]
     workload: Kind,
@@ -90,26 +96,25 @@ pub(crate) enum Results {
 
 impl Bench {
     pub(crate) async fn run(self, common: &Common) -> anyhow::Result<Outcome> {
-        if self.nats.is_some() {
-            bail!(
-                "--nats is not available yet: start a service on NATS yourself and name it with --server"
-            );
-        }
         process::raise_open_files();
         let setting = self.setting();
+        let prefix = format!("bench-{:x}", words::now().0);
         let spawned = match &common.server {
-            Some(_) if !self.embedded => None,
-            _ => Some(process::service().await?),
+            Some(_) if !self.embedded && self.nats.is_none() => Vec::new(),
+            _ => process::services(&self, &prefix).await?,
         };
-        let url = match (&spawned, &common.server) {
-            (Some(spawned), _) => spawned.url.clone(),
-            (None, Some(url)) => url.clone(),
-            (None, None) => bail!("neither a service nor one of its own"),
+        let urls: Vec<_> = match &common.server {
+            Some(url) if spawned.is_empty() => vec![url.clone()],
+            _ => spawned.iter().map(|spawned| spawned.url.clone()).collect(),
         };
-        let service = Service::new(&Common {
-            server: Some(url.clone()),
-            ..common.clone()
-        })?;
+        let services = urls.iter().map(|url| {
+            Service::new(&Common {
+                server: Some(url.clone()),
+                ..common.clone()
+            })
+        });
+        let services = services.collect::<anyhow::Result<Vec<_>>>()?;
+        let service = services.first().context("there is a service")?;
         let stub = match setting.workload {
             Kind::Http => Some(process::stub().await?),
             _ => None,
@@ -119,13 +124,14 @@ impl Bench {
             .map(|stub| stub.url.as_str())
             .unwrap_or_default();
         let workload = Workload::new(setting.workload, setting.steps, stub_url);
-        register(&service, &workload).await?;
+        register(service, &workload).await?;
         let agent = if setting.workload.needs_agent() {
-            Some(process::agent(&url, common.token.as_deref(), &self).await?)
+            let url = self.nats.as_deref().unwrap_or(&urls[0]);
+            Some(process::agent(url, &prefix, common.token.as_deref(), &self).await?)
         } else {
             None
         };
-        let (finished, report) = measure(&service, spawned, agent, workload, setting).await?;
+        let (finished, report) = measure(&services, spawned, agent, workload, setting).await?;
         let format = if self.json {
             Format::Json
         } else {
@@ -176,14 +182,15 @@ async fn register(service: &Service, workload: &Workload) -> anyhow::Result<()> 
 }
 
 async fn measure(
-    service: &Service,
-    mut spawned: Option<Spawned>,
+    services: &[Service],
+    mut spawned: Vec<Spawned>,
     mut agent: Option<Agent>,
     workload: Workload,
     setting: Setting,
 ) -> anyhow::Result<(Finished, Report)> {
-    let before = Measured::now(service, spawned.as_ref(), agent.as_ref()).await;
-    let load = Load::new(service.server.clone(), workload, setting);
+    let before = Measured::now(services, &spawned, agent.as_ref()).await;
+    let servers = services.iter().map(|service| service.server.clone());
+    let load = Load::new(servers.collect(), workload, setting);
     let begun = Instant::now();
     let finished = tokio::select! {
         finished = load.run() => finished,
@@ -192,7 +199,7 @@ async fn measure(
         ended = process::agent_died(&mut agent) => bail!("the agent ended during the load: {ended}"),
     };
     let elapsed = begun.elapsed();
-    let after = Measured::now(service, spawned.as_ref(), agent.as_ref()).await;
+    let after = Measured::now(services, &spawned, agent.as_ref()).await;
     let performed = match agent {
         Some(agent) => agent.stop().await?,
         None => agent::Performed::default(),
@@ -233,17 +240,5 @@ mod tests {
             (sequence.executions, sequence.concurrency, sequence.steps),
             (10, 10, 5)
         );
-    }
-
-    #[tokio::test]
-    async fn nats_is_refused_with_what_to_do() {
-        let bench = Alone::parse_from(["bench", "--nats", "nats://x"]).bench;
-        let common = Common {
-            server: None,
-            token: None,
-            output: Format::Text,
-        };
-        let refusal = bench.run(&common).await.unwrap_err().to_string();
-        assert!(refusal.contains("--server"), "{refusal}");
     }
 }

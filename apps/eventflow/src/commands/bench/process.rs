@@ -72,8 +72,17 @@ pub(crate) fn raise_open_files() {
     let _ = rustix::process::setrlimit(Resource::Nofile, raised);
 }
 
-/// A service on a store of its own in the working directory, whose disk is then what is measured.
-pub(crate) async fn service() -> anyhow::Result<Spawned> {
+/// The services of a benchmark: one on a store of its own, or so many on NATS.
+pub(crate) async fn services(bench: &Bench, prefix: &str) -> anyhow::Result<Vec<Spawned>> {
+    let mut services = Vec::new();
+    for _ in 0..bench.nodes {
+        services.push(service(bench, prefix).await?);
+    }
+    Ok(services)
+}
+
+/// A service with a directory of its own in the working directory, whose disk is then what is measured.
+async fn service(bench: &Bench, prefix: &str) -> anyhow::Result<Spawned> {
     let program = beside(SERVICE)?;
     let store = tempfile::Builder::new()
         .prefix(".eventflow-bench-")
@@ -82,13 +91,24 @@ pub(crate) async fn service() -> anyhow::Result<Spawned> {
     let directory = store.path().canonicalize()?;
     let mut command = Command::new(program);
     command
-        .args(["--listen", "127.0.0.1:0", "--store"])
-        .arg(format!("sqlite:{}", directory.join("store").display()))
+        .args(["--listen", "127.0.0.1:0"])
         .current_dir(&directory)
         .env(
             "RUST_LOG",
             std::env::var("RUST_LOG").unwrap_or_else(|_| "warn".into()),
         );
+    match &bench.nats {
+        Some(url) => command.args(["--store", url, "--nats-prefix", prefix]),
+        None => {
+            let store = directory.join("store");
+            command
+                .arg("--store")
+                .arg(format!("sqlite:{}", store.display()))
+        }
+    };
+    if let Some(partitions) = bench.partitions {
+        command.args(["--partitions", &partitions.to_string()]);
+    }
     let mut spawned = listening(command)
         .await
         .context("the service did not start")?;
@@ -132,7 +152,12 @@ async fn listening(mut command: Command) -> anyhow::Result<Spawned> {
 }
 
 /// The agent, ready to lease.
-pub(crate) async fn agent(url: &str, token: Option<&str>, bench: &Bench) -> anyhow::Result<Agent> {
+pub(crate) async fn agent(
+    url: &str,
+    prefix: &str,
+    token: Option<&str>,
+    bench: &Bench,
+) -> anyhow::Result<Agent> {
     let results = bench
         .results
         .to_possible_value()
@@ -143,6 +168,8 @@ pub(crate) async fn agent(url: &str, token: Option<&str>, bench: &Bench) -> anyh
             "bench-agent",
             "--server",
             url,
+            "--prefix",
+            prefix,
             "--results",
             results.get_name(),
         ])
@@ -174,12 +201,15 @@ impl Agent {
     }
 }
 
-/// Waits for a service that must not end.
-pub(crate) async fn died(spawned: &mut Option<Spawned>) -> String {
-    match spawned {
-        Some(spawned) => ended(&mut spawned.child).await,
-        None => std::future::pending().await,
+/// Waits for services that must not end.
+pub(crate) async fn died(spawned: &mut [Spawned]) -> String {
+    if spawned.is_empty() {
+        std::future::pending::<()>().await;
     }
+    let ends = spawned
+        .iter_mut()
+        .map(|spawned| Box::pin(ended(&mut spawned.child)));
+    futures::future::select_all(ends).await.0
 }
 
 /// Waits for an agent that must not end.
@@ -220,30 +250,42 @@ fn beside(program: &str) -> anyhow::Result<PathBuf> {
 }
 
 impl Measured {
-    /// Looks at a service now; at its process only where it was spawned here.
+    /// Looks at services now, all together; at their processes only where they were spawned here.
     pub(crate) async fn now(
-        service: &Service,
-        spawned: Option<&Spawned>,
+        services: &[Service],
+        spawned: &[Spawned],
         agent: Option<&Agent>,
     ) -> Self {
-        let fsyncs = fsyncs(service).await;
+        let mut counts = Vec::new();
+        for service in services {
+            counts.extend(fsyncs(service).await);
+        }
+        let fsyncs = counts.into_iter().reduce(|sum, count| sum + count);
         let cpu_of = |pid: u32| cpu_seconds(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?);
         let load_cpu_seconds = cpu_of(std::process::id());
         let agent_cpu_seconds = agent.and_then(|agent| agent.child.id()).and_then(cpu_of);
-        let Some(pid) = spawned.and_then(|spawned| spawned.child.id()) else {
-            return Self {
-                fsyncs,
-                load_cpu_seconds,
-                agent_cpu_seconds,
-                ..Self::default()
-            };
+        let processes: Vec<_> = spawned.iter().filter_map(|one| one.child.id()).collect();
+        let read = |pid: &u32, file: &str| {
+            fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default()
         };
-        let read =
-            |file: &str| fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default();
+        let rss = processes
+            .iter()
+            .map(|pid| field(&read(pid, "status"), "VmHWM:"));
+        let bytes = processes
+            .iter()
+            .map(|pid| number_after(&read(pid, "io"), "write_bytes:"));
+        let is_known = !processes.is_empty();
         Self {
-            rss_peak_mib: field(&read("status"), "VmHWM:").map(|kib| kib * 1024.0 / MIB),
-            cpu_seconds: cpu_of(pid),
-            device_bytes: number_after(&read("io"), "write_bytes:"),
+            rss_peak_mib: rss
+                .sum::<Option<f64>>()
+                .filter(|_| is_known)
+                .map(|kib| kib * 1024.0 / MIB),
+            cpu_seconds: processes
+                .iter()
+                .map(|&pid| cpu_of(pid))
+                .sum::<Option<f64>>()
+                .filter(|_| is_known),
+            device_bytes: bytes.sum::<Option<u64>>().filter(|_| is_known),
             fsyncs,
             load_cpu_seconds,
             agent_cpu_seconds,

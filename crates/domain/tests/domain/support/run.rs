@@ -78,6 +78,7 @@ impl<'p> Run<'p> {
             correlation: None,
             labels: BTreeMap::new(),
             traceparent: None,
+            causation: None,
         };
         let execution = Execution::requested(tenant, id, requested.clone(), START);
         Self {

@@ -1,6 +1,4 @@
-//! The SDK against a service of the same protocol in memory.
-
-mod fake;
+//! What an agent does over either transport.
 
 use std::{
     sync::{
@@ -10,50 +8,28 @@ use std::{
     time::{Duration, Instant},
 };
 
-use eventflow_agent::{Agent, AgentBuilder, AgentError, Cancellation, Failure, Task};
-use fake::{Fake, MINUTE, Said};
-use serde_json::{Value, json};
-use tokio::{sync::oneshot, task::JoinHandle};
+use eventflow_agent::{AgentError, Cancellation, Failure, Task};
+use serde_json::json;
+use tokio::sync::oneshot;
 
-async fn double(task: Task) -> Result<Value, Failure> {
-    let input: Value = task.input()?;
-    let n = input["n"]
-        .as_u64()
-        .ok_or_else(|| Failure::invalid_input("n is no number"))?;
-    Ok(json!({ "doubled": n * 2 }))
-}
+use crate::{
+    Working, agent, double,
+    fake::{Fake, MINUTE, Over, Said},
+};
 
-/// An agent that runs until the test is done with it.
-struct Working {
-    stop: oneshot::Sender<()>,
-    ended: JoinHandle<Result<(), AgentError>>,
-}
-
-impl Working {
-    fn new(builder: AgentBuilder) -> Self {
-        let (stop, stopped) = oneshot::channel::<()>();
-        let agent = builder.build().unwrap();
-        let ended = tokio::spawn(agent.run_until(async { drop(stopped.await) }));
-        Self { stop, ended }
-    }
-
-    async fn stop(self) -> Result<(), AgentError> {
-        let _ = self.stop.send(());
-        self.ended.await.unwrap()
-    }
-}
-
-fn agent(url: &str) -> AgentBuilder {
-    Agent::builder(url).name("worker-1").concurrency(100)
-}
-
-/// Both ways of bringing results.
-const BATCHED: [bool; 2] = [true, false];
+/// Every way of getting tasks and of bringing results.
+const WAYS: [(Over, bool); 4] = [
+    (Over::Http, true),
+    (Over::Http, false),
+    (Over::Nats, true),
+    (Over::Nats, false),
+];
+const TRANSPORTS: [Over; 2] = [Over::Http, Over::Nats];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_task_is_performed_once_and_its_output_delivered() {
-    for batched in BATCHED {
-        let (fake, url) = Fake::start().await;
+    for (over, batched) in WAYS {
+        let (fake, url) = Fake::start(over).await;
         let calls = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&calls);
         let handler = move |task: Task| {
@@ -61,7 +37,7 @@ async fn every_task_is_performed_once_and_its_output_delivered() {
             double(task)
         };
         let working = Working::new(agent(&url).batched(batched).capability("work", handler));
-        fake.offer(1_000);
+        fake.offer(1_000).await;
         fake.finished(1_000).await;
         working.stop().await.unwrap();
         let book = fake.book();
@@ -80,6 +56,13 @@ async fn every_task_is_performed_once_and_its_output_delivered() {
         } else {
             assert_eq!(book.single_requests, 1_000);
         }
+        if over == Over::Nats {
+            assert_eq!(book.begins.len(), 1_000);
+            let (_, begin) = &book.begins[0];
+            assert_eq!(begin.agent.as_str(), "worker-1");
+            assert_eq!(begin.lease_for.unwrap().0, MINUTE);
+            continue;
+        }
         // It asks for all of its slots, in several leases at a time.
         let first = &book.leases[..3];
         assert_eq!(first.iter().map(|lease| lease.max).sum::<usize>(), 100);
@@ -92,8 +75,8 @@ async fn every_task_is_performed_once_and_its_output_delivered() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_more_is_performed_at_a_time_than_allowed() {
-    for batched in BATCHED {
-        let (fake, url) = Fake::start().await;
+    for (over, batched) in WAYS {
+        let (fake, url) = Fake::start(over).await;
         let now = Arc::new(AtomicUsize::new(0));
         let most = Arc::new(AtomicUsize::new(0));
         let (entered, peak) = (Arc::clone(&now), Arc::clone(&most));
@@ -112,7 +95,7 @@ async fn no_more_is_performed_at_a_time_than_allowed() {
                 .batched(batched)
                 .capability("work", handler),
         );
-        fake.offer(300);
+        fake.offer(300).await;
         fake.finished(300).await;
         working.stop().await.unwrap();
         assert_eq!(most.load(Ordering::SeqCst), 7);
@@ -122,13 +105,13 @@ async fn no_more_is_performed_at_a_time_than_allowed() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_failure_is_told_with_all_it_says() {
-    for batched in BATCHED {
-        let (fake, url) = Fake::start().await;
+    for (over, batched) in WAYS {
+        let (fake, url) = Fake::start(over).await;
         let handler = |_: Task| async {
             Err::<(), _>(Failure::permanent("no such card").titled("Card refused"))
         };
         let working = Working::new(agent(&url).batched(batched).capability("work", handler));
-        fake.offer(1);
+        fake.offer(1).await;
         fake.finished(1).await;
         working.stop().await.unwrap();
         let Said::Fail(fail) = fake.book().said["t0"].clone() else {
@@ -142,58 +125,62 @@ async fn a_failure_is_told_with_all_it_says() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_panic_fails_its_attempt_and_no_other() {
-    let (fake, url) = Fake::start().await;
-    let handler = |task: Task| async move {
-        assert_ne!(task.execution().as_str(), "e3", "number three");
-        double(task).await
-    };
-    let working = Working::new(agent(&url).capability("work", handler));
-    fake.offer(10);
-    fake.finished(10).await;
-    working.stop().await.unwrap();
-    let book = fake.book();
-    let completed = book
-        .said
-        .values()
-        .filter(|said| matches!(said, Said::Complete(_)));
-    assert_eq!(completed.count(), 9);
-    let Said::Fail(fail) = &book.said["t3"] else {
-        panic!("the third failed");
-    };
-    assert!(fail.retryable);
-    assert!(
-        fail.error
-            .detail
-            .as_deref()
-            .unwrap()
-            .contains("number three")
-    );
+    for over in TRANSPORTS {
+        let (fake, url) = Fake::start(over).await;
+        let handler = |task: Task| async move {
+            assert_ne!(task.execution().as_str(), "e3", "number three");
+            double(task).await
+        };
+        let working = Working::new(agent(&url).capability("work", handler));
+        fake.offer(10).await;
+        fake.finished(10).await;
+        working.stop().await.unwrap();
+        let book = fake.book();
+        let completed = book
+            .said
+            .values()
+            .filter(|said| matches!(said, Said::Complete(_)));
+        assert_eq!(completed.count(), 9);
+        let Said::Fail(fail) = &book.said["t3"] else {
+            panic!("the third failed");
+        };
+        assert!(fail.retryable);
+        assert!(
+            fail.error
+                .detail
+                .as_deref()
+                .unwrap()
+                .contains("number three")
+        );
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_input_that_does_not_fit_is_a_permanent_failure() {
-    let (fake, url) = Fake::start().await;
-    let handler = |task: Task| async move { task.input::<Vec<u8>>() };
-    let working = Working::new(agent(&url).capability("work", handler));
-    fake.offer(1);
-    fake.finished(1).await;
-    working.stop().await.unwrap();
-    let Said::Fail(fail) = fake.book().said["t0"].clone() else {
-        panic!("a failure");
-    };
-    assert!(!fail.retryable);
-    assert!(fail.error.kind.unwrap().ends_with("/errors/validation"));
+    for over in TRANSPORTS {
+        let (fake, url) = Fake::start(over).await;
+        let handler = |task: Task| async move { task.input::<Vec<u8>>() };
+        let working = Working::new(agent(&url).capability("work", handler));
+        fake.offer(1).await;
+        fake.finished(1).await;
+        working.stop().await.unwrap();
+        let Said::Fail(fail) = fake.book().said["t0"].clone() else {
+            panic!("a failure");
+        };
+        assert!(!fail.retryable);
+        assert!(fail.error.kind.unwrap().ends_with("/errors/validation"));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn results_are_brought_again_until_the_service_has_them() {
-    for batched in BATCHED {
+    for (over, batched) in WAYS {
         for (status, after_writing) in [(503, false), (503, true), (429, false), (500, true)] {
-            let (fake, url) = Fake::start().await;
+            let (fake, url) = Fake::start(over).await;
             fake.book().refuse_results = (3, status);
             fake.book().refuse_after_writing = after_writing;
             let working = Working::new(agent(&url).batched(batched).capability("work", double));
-            fake.offer(20);
+            fake.offer(20).await;
             fake.until(|book| book.said.len() == 20 && book.refuse_results.0 == 0)
                 .await;
             working.stop().await.unwrap();
@@ -206,11 +193,11 @@ async fn results_are_brought_again_until_the_service_has_them() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_result_that_nobody_wants_is_not_brought_again() {
-    for batched in BATCHED {
-        let (fake, url) = Fake::start().await;
+    for (over, batched) in WAYS {
+        let (fake, url) = Fake::start(over).await;
         fake.book().contradicted = vec!["t1".into()];
         let working = Working::new(agent(&url).batched(batched).capability("work", double));
-        fake.offer(3);
+        fake.offer(3).await;
         fake.until(|book| book.deliveries == 3).await;
         working.stop().await.unwrap();
         assert_eq!(fake.book().deliveries, 3);
@@ -220,11 +207,11 @@ async fn a_result_that_nobody_wants_is_not_brought_again() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_output_that_can_never_be_taken_fails_the_task() {
-    for batched in BATCHED {
-        let (fake, url) = Fake::start().await;
+    for (over, batched) in WAYS {
+        let (fake, url) = Fake::start(over).await;
         fake.book().unusable = Some(json!({ "doubled": 2 }));
         let working = Working::new(agent(&url).batched(batched).capability("work", double));
-        fake.offer(3);
+        fake.offer(3).await;
         fake.finished(3).await;
         working.stop().await.unwrap();
         let Said::Fail(fail) = fake.book().said["t1"].clone() else {
@@ -237,64 +224,68 @@ async fn an_output_that_can_never_be_taken_fails_the_task() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn signs_of_life_keep_a_lease_alive_and_carry_progress() {
-    let (fake, url) = Fake::start().await;
-    let lease = Duration::from_millis(900);
-    let handler = |task: Task| async move {
-        task.report_progress(&"half");
-        tokio::time::sleep(Duration::from_millis(1_500)).await;
-        double(task).await
-    };
-    let working = Working::new(agent(&url).lease(lease).capability("work", handler));
-    let begun = Instant::now();
-    fake.offer(1);
-    fake.finished(1).await;
-    working.stop().await.unwrap();
-    let book = fake.book();
-    let mut before = begun;
-    for (token, at, _) in &book.heartbeats {
-        assert_eq!(token, "t0");
-        assert!(
-            *at - before < lease,
-            "the lease never expires, however busy the machine"
-        );
-        before = *at;
+    for over in TRANSPORTS {
+        let (fake, url) = Fake::start(over).await;
+        let lease = Duration::from_millis(900);
+        let handler = |task: Task| async move {
+            task.report_progress(&"half");
+            tokio::time::sleep(Duration::from_millis(1_500)).await;
+            double(task).await
+        };
+        let working = Working::new(agent(&url).lease(lease).capability("work", handler));
+        let begun = Instant::now();
+        fake.offer(1).await;
+        fake.finished(1).await;
+        working.stop().await.unwrap();
+        let book = fake.book();
+        let mut before = begun;
+        for (token, at, _) in &book.heartbeats {
+            assert_eq!(token, "t0");
+            assert!(
+                *at - before < lease,
+                "the lease never expires, however busy the machine"
+            );
+            before = *at;
+        }
+        assert!(book.heartbeats.len() >= 4, "{}", book.heartbeats.len());
+        assert_eq!(book.heartbeats[0].2, Some(json!("half")));
+        assert_eq!(book.heartbeats[1].2, None, "progress is told once");
     }
-    assert!(book.heartbeats.len() >= 4, "{}", book.heartbeats.len());
-    assert_eq!(book.heartbeats[0].2, Some(json!("half")));
-    assert_eq!(book.heartbeats[1].2, None, "progress is told once");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stopped_task_tells_its_handler_and_brings_no_result() {
-    let (fake, url) = Fake::start().await;
-    fake.book().cancelled = vec!["t0".into()];
-    let (told, hears) = oneshot::channel();
-    let told = Arc::new(std::sync::Mutex::new(Some(told)));
-    let handler = move |task: Task| {
-        let told = Arc::clone(&told);
-        async move {
-            assert!(!task.is_cancelled());
-            let why = task.cancelled().await;
-            assert!(task.is_cancelled());
-            let _ = told.lock().unwrap().take().unwrap().send(why);
-            Ok("too late")
-        }
-    };
-    let working = Working::new(
-        agent(&url)
-            .lease(Duration::from_millis(300))
-            .capability("work", handler),
-    );
-    fake.offer(1);
-    assert_eq!(hears.await, Ok(Cancellation::Stopped));
-    working.stop().await.unwrap();
-    assert_eq!(fake.book().deliveries, 0);
+    for over in TRANSPORTS {
+        let (fake, url) = Fake::start(over).await;
+        fake.book().cancelled = vec!["t0".into()];
+        let (told, hears) = oneshot::channel();
+        let told = Arc::new(std::sync::Mutex::new(Some(told)));
+        let handler = move |task: Task| {
+            let told = Arc::clone(&told);
+            async move {
+                assert!(!task.is_cancelled());
+                let why = task.cancelled().await;
+                assert!(task.is_cancelled());
+                let _ = told.lock().unwrap().take().unwrap().send(why);
+                Ok("too late")
+            }
+        };
+        let working = Working::new(
+            agent(&url)
+                .lease(Duration::from_millis(300))
+                .capability("work", handler),
+        );
+        fake.offer(1).await;
+        assert_eq!(hears.await, Ok(Cancellation::Stopped));
+        working.stop().await.unwrap();
+        assert_eq!(fake.book().deliveries, 0);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_under_way_at_the_end_is_finished_and_nothing_new_begun() {
-    for batched in BATCHED {
-        let (fake, url) = Fake::start().await;
+    for (over, batched) in WAYS {
+        let (fake, url) = Fake::start(over).await;
         let begun = Arc::new(AtomicUsize::new(0));
         let count = Arc::clone(&begun);
         let handler = move |task: Task| {
@@ -306,7 +297,7 @@ async fn what_is_under_way_at_the_end_is_finished_and_nothing_new_begun() {
         };
         let builder = agent(&url).concurrency(4).batched(batched);
         let working = Working::new(builder.capability("work", handler));
-        fake.offer(40);
+        fake.offer(40).await;
         fake.until(|_| begun.load(Ordering::SeqCst) == 4).await;
         working.stop().await.unwrap();
         assert_eq!(fake.book().said.len(), 4);
@@ -315,49 +306,53 @@ async fn what_is_under_way_at_the_end_is_finished_and_nothing_new_begun() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_handler_that_ignores_the_end_is_abandoned_and_its_attempt_fails() {
-    let (fake, url) = Fake::start().await;
-    let begun = Arc::new(AtomicUsize::new(0));
-    let count = Arc::clone(&begun);
-    let handler = move |task: Task| {
-        count.fetch_add(1, Ordering::SeqCst);
-        async move {
-            if task.execution().as_str() == "e0" {
-                assert_eq!(task.cancelled().await, Cancellation::ShuttingDown);
-                return Ok("in a hurry");
+    for over in TRANSPORTS {
+        let (fake, url) = Fake::start(over).await;
+        let begun = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&begun);
+        let handler = move |task: Task| {
+            count.fetch_add(1, Ordering::SeqCst);
+            async move {
+                if task.execution().as_str() == "e0" {
+                    assert_eq!(task.cancelled().await, Cancellation::ShuttingDown);
+                    return Ok("in a hurry");
+                }
+                std::future::pending().await
             }
-            std::future::pending().await
-        }
-    };
-    let builder = agent(&url).drain_within(Duration::from_millis(100));
-    let working = Working::new(builder.capability("work", handler));
-    fake.offer(2);
-    fake.until(|_| begun.load(Ordering::SeqCst) == 2).await;
-    working.stop().await.unwrap();
-    let book = fake.book();
-    assert_eq!(book.said["t0"], Said::Complete(json!("in a hurry")));
-    let Said::Fail(fail) = &book.said["t1"] else {
-        panic!("the abandoned attempt failed");
-    };
-    assert!(fail.retryable);
+        };
+        let builder = agent(&url).drain_within(Duration::from_millis(100));
+        let working = Working::new(builder.capability("work", handler));
+        fake.offer(2).await;
+        fake.until(|_| begun.load(Ordering::SeqCst) == 2).await;
+        working.stop().await.unwrap();
+        let book = fake.book();
+        assert_eq!(book.said["t0"], Said::Complete(json!("in a hurry")));
+        let Said::Fail(fail) = &book.said["t1"] else {
+            panic!("the abandoned attempt failed");
+        };
+        assert!(fail.retryable);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn results_that_cannot_be_delivered_do_not_hold_up_the_end() {
-    let (fake, url) = Fake::start().await;
-    fake.book().refuse_results = (usize::MAX, 503);
-    let builder = agent(&url).drain_within(Duration::from_millis(50));
-    let working = Working::new(builder.capability("work", double));
-    fake.offer(1);
-    tokio::time::sleep(Duration::from_millis(200)).await;
-    assert_eq!(
-        working.stop().await,
-        Err(AgentError::Abandoned { tasks: 1 })
-    );
+    for over in TRANSPORTS {
+        let (fake, url) = Fake::start(over).await;
+        fake.book().refuse_results = (usize::MAX, 503);
+        let builder = agent(&url).drain_within(Duration::from_millis(50));
+        let working = Working::new(builder.capability("work", double));
+        fake.offer(1).await;
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        assert_eq!(
+            working.stop().await,
+            Err(AgentError::Abandoned { tasks: 1 })
+        );
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_service_that_refuses_the_agent_ends_it_and_an_absent_one_does_not() {
-    let (fake, url) = Fake::start().await;
+    let (fake, url) = Fake::start(Over::Http).await;
     fake.book().refuse_leases = Some(403);
     let refused = agent(&url).capability("work", double).build().unwrap();
     let ended = refused.run_until(std::future::pending()).await;
@@ -367,7 +362,7 @@ async fn a_service_that_refuses_the_agent_ends_it_and_an_absent_one_does_not() {
     let working = Working::new(agent(&url).capability("work", double));
     fake.until(|book| book.leases.len() >= 3).await;
     fake.book().refuse_leases = None;
-    fake.offer(1);
+    fake.offer(1).await;
     fake.finished(1).await;
     working.stop().await.unwrap();
 }

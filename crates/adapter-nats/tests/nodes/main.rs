@@ -1,0 +1,30 @@
+//! What nodes say to each other and to agents, on real servers: every clause of `Peers` and `TaskQueue`, and what only
+//! NATS has.
+
+mod agents;
+mod fixture;
+mod losses;
+#[path = "../support/mod.rs"]
+mod support;
+
+use eventflow_contracts::{peers_contract, task_queue_contract};
+
+use fixture::Nodes;
+
+mod one_server {
+    use super::*;
+    peers_contract!(peers, Nodes::single);
+    task_queue_contract!(task_queue, Nodes::single);
+}
+
+mod one_server_that_syncs {
+    use super::*;
+    peers_contract!(peers, Nodes::synced);
+    task_queue_contract!(task_queue, Nodes::synced);
+}
+
+mod three_servers {
+    use super::*;
+    peers_contract!(peers, Nodes::replicated);
+    task_queue_contract!(task_queue, Nodes::replicated);
+}

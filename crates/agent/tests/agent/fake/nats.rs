@@ -1,0 +1,154 @@
+//! The fake's NATS face: a real server with the queues that the engine makes, and who answers what agents say.
+
+use std::{
+    sync::{Mutex, MutexGuard},
+    time::Duration,
+};
+
+use async_nats::{
+    Client,
+    jetstream::{
+        self,
+        consumer::{AckPolicy, pull},
+        stream::{self, RetentionPolicy, Stream},
+    },
+};
+use bytes::Bytes;
+use eventflow_nats_server::{NatsServer, Options};
+use eventflow_wire::v1::tasks::{
+    DurableAnswer, LeasedTask, ResultItem, ResultsAnswer, ResultsBody,
+};
+use futures::StreamExt;
+use serde::Serialize;
+
+use super::{Fake, problem};
+
+/// A message that is not acknowledged comes again after this: shorter than the engine has it, so that tests see it.
+pub(crate) const ACK_WAIT: Duration = Duration::from_secs(2);
+
+/// The server and the engine's side of it.
+pub(crate) struct Side {
+    server: Mutex<NatsServer>,
+    client: Client,
+}
+
+impl Side {
+    /// A server with a stream, and one queue, `work`.
+    pub(super) async fn start() -> Self {
+        let server = NatsServer::start(Options::default());
+        let client = async_nats::connect(server.url()).await.unwrap();
+        let config = stream::Config {
+            name: "EVENTFLOW_TASKS".into(),
+            subjects: vec!["eventflow.tasks.>".into()],
+            retention: RetentionPolicy::WorkQueue,
+            ..stream::Config::default()
+        };
+        let created = jetstream::new(client.clone()).create_stream(config).await;
+        created.unwrap();
+        let side = Self {
+            server: Mutex::new(server),
+            client,
+        };
+        side.queue("work").await;
+        side
+    }
+
+    /// Makes the queue of a capability.
+    pub(crate) async fn queue(&self, capability: &str) {
+        let config = pull::Config {
+            durable_name: Some(format!("default-{capability}")),
+            ack_policy: AckPolicy::Explicit,
+            ack_wait: ACK_WAIT,
+            filter_subject: format!("eventflow.tasks.default.{capability}"),
+            ..pull::Config::default()
+        };
+        self.stream().await.create_consumer(config).await.unwrap();
+    }
+
+    pub(crate) fn url(&self) -> String {
+        self.server().url()
+    }
+
+    /// To kill it and start it again.
+    pub(crate) fn server(&self) -> MutexGuard<'_, NatsServer> {
+        self.server.lock().unwrap()
+    }
+
+    /// How many messages are in a queue or with an agent that has not acknowledged them.
+    pub(crate) async fn queued(&self) -> u64 {
+        self.stream().await.get_info().await.unwrap().state.messages
+    }
+
+    /// How many messages agents hold without having acknowledged them.
+    pub(crate) async fn unacknowledged(&self) -> usize {
+        let stream = self.stream().await;
+        let info = stream.consumer_info("default-work").await.unwrap();
+        info.num_ack_pending
+    }
+
+    /// What has no JSON of a task in it.
+    pub(crate) async fn publish_nonsense(&self) {
+        self.send("work", "{".into()).await;
+    }
+
+    pub(super) async fn publish(&self, tasks: impl Iterator<Item = LeasedTask>) {
+        for task in tasks {
+            let mut body = serde_json::to_value(&task).unwrap();
+            // The lease begins with the task.
+            body.as_object_mut().unwrap().remove("deadline");
+            self.send(task.capability.as_str(), body.to_string().into())
+                .await;
+        }
+    }
+
+    async fn send(&self, capability: &str, body: Bytes) {
+        let jetstream = jetstream::new(self.client.clone());
+        let subject = format!("eventflow.tasks.default.{capability}");
+        let sent = jetstream.publish(subject, body).await.unwrap();
+        sent.await.unwrap();
+    }
+
+    async fn stream(&self) -> Stream {
+        let jetstream = jetstream::new(self.client.clone());
+        jetstream.get_stream("EVENTFLOW_TASKS").await.unwrap()
+    }
+
+    /// Answers what agents say.
+    pub(super) async fn serve(&self, fake: Fake) {
+        let client = self.client.clone();
+        let requests = client.subscribe("eventflow.results.default").await;
+        let mut requests = requests.unwrap();
+        client.flush().await.unwrap();
+        tokio::spawn(async move {
+            while let Some(request) = requests.next().await {
+                let answer = answer(&fake, &request.payload);
+                client
+                    .publish(request.reply.unwrap(), answer)
+                    .await
+                    .unwrap();
+            }
+        });
+    }
+}
+
+fn answer(fake: &Fake, request: &[u8]) -> Bytes {
+    if let Ok(batch) = serde_json::from_slice::<ResultsBody>(request) {
+        assert!(batch.lease.is_none(), "nothing is leased over NATS");
+        return match fake.batch(&batch.results) {
+            Ok(results) => json(&ResultsAnswer {
+                results,
+                ..ResultsAnswer::default()
+            }),
+            Err(status) => json(&problem(status)),
+        };
+    }
+    let item: ResultItem = serde_json::from_slice(request).unwrap();
+    match fake.single(&item).map(|answer| answer.status) {
+        Ok(200) => json(&DurableAnswer { status: 200 }),
+        Ok(status) | Err(status) => json(&problem(status)),
+    }
+}
+
+fn json(body: &impl Serialize) -> Bytes {
+    serde_json::to_vec(body).unwrap().into()
+}
