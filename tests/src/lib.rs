@@ -11,4 +11,4 @@ pub mod verified;
 pub use client::Client;
 pub use process::{Background, Said};
 pub use service::{Service, binary, workspace};
-pub use verified::verified;
+pub use verified::{verified, verified_within};

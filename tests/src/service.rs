@@ -12,12 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use eventflow_nats_server::{NatsServer, Options};
-
-use crate::{
-    process::{self, Said},
-    verified::verified_at,
-};
+use crate::process::{self, Said};
 
 /// A service that is not ready by then never will be.
 const READY_MAX: Duration = Duration::from_secs(30);
@@ -86,40 +81,9 @@ pub fn free_port() -> u16 {
     panic!("no port from {FIRST_PORT} on is free");
 }
 
-/// Where the services of a test keep everything: `EVENTFLOW_TEST_STORE`.
-enum Store {
-    /// In the test's own directory; where nothing is said.
-    Sqlite,
-    /// On a server of the test's own, which syncs everything that it acknowledges: `nats`.
-    Nats(NatsServer),
-}
-
-impl Store {
-    fn of_this_run() -> Self {
-        match std::env::var("EVENTFLOW_TEST_STORE").as_deref() {
-            Ok("nats") => Self::Nats(NatsServer::start(Options { sync_always: true })),
-            Ok("sqlite") | Err(_) => Self::Sqlite,
-            Ok(other) => panic!("EVENTFLOW_TEST_STORE is `{other}`: use sqlite or nats"),
-        }
-    }
-
-    fn url(&self, directory: &Path) -> String {
-        match self {
-            Self::Sqlite => sqlite_url(directory),
-            Self::Nats(server) => server.url(),
-        }
-    }
-}
-
-/// The embedded store of a test's directory.
-pub(crate) fn sqlite_url(directory: &Path) -> String {
-    format!("sqlite:{}", directory.join("store").display())
-}
-
 /// A running service; killed when dropped.
 pub struct Service {
     child: Child,
-    store: Store,
     directory: PathBuf,
     arguments: Vec<String>,
     environment: Vec<(&'static str, PathBuf)>,
@@ -130,8 +94,7 @@ pub struct Service {
 }
 
 impl Service {
-    /// Starts a service in `directory` (its store is `directory/store`, or a server of its own) and waits until it is
-    /// ready.
+    /// Starts a service in `directory` (its store is `directory/store`) and waits until it is ready.
     pub fn start(directory: &Path, arguments: &[&str]) -> Self {
         Self::start_in(directory, arguments, Vec::new())
     }
@@ -143,12 +106,11 @@ impl Service {
         environment: Vec<(&'static str, PathBuf)>,
     ) -> Self {
         let port = free_port();
-        let store = Store::of_this_run();
         let mut all = vec![
             "--listen".to_owned(),
             format!("127.0.0.1:{port}"),
             "--store".to_owned(),
-            store.url(directory),
+            format!("sqlite:{}", directory.join("store").display()),
         ];
         all.extend(arguments.iter().map(ToString::to_string));
         let mut child = command(directory, &all)
@@ -159,7 +121,6 @@ impl Service {
         let url = format!("http://127.0.0.1:{port}");
         Self {
             child,
-            store,
             directory: directory.to_owned(),
             arguments: all,
             environment,
@@ -186,20 +147,6 @@ impl Service {
         self.child = self.spawn();
         std::thread::sleep(after);
         self.kill();
-    }
-
-    /// Checks every invariant on its store, once it has ended, and panics with what does not hold.
-    #[track_caller]
-    pub fn verified(&self, evidence: &[serde_json::Value]) -> serde_json::Value {
-        verified_at(&self.store.url(&self.directory), evidence)
-    }
-
-    /// The server that it keeps everything on, where it is one: to kill it, too.
-    pub fn nats(&mut self) -> Option<&mut NatsServer> {
-        match &mut self.store {
-            Store::Sqlite => None,
-            Store::Nats(server) => Some(server),
-        }
     }
 
     /// Its resident memory, MiB.

@@ -7,36 +7,32 @@ use serde_json::Value;
 
 use crate::{process, service};
 
-/// What an hour under load leaves behind takes minutes.
-const VERIFIED_WITHIN: Duration = Duration::from_mins(20);
-
 /// Checks every invariant on the store in `directory/store`, once its service has ended, and panics with what does not
 /// hold. Evidence is what was acknowledged, as `eventflow verify --help` says.
 #[track_caller]
 pub fn verified(directory: &Path, evidence: &[Value]) -> Value {
-    verified_at(&service::sqlite_url(directory), evidence)
+    verified_within(process::END_MAX, directory, evidence)
 }
 
-/// The same for a store by its URL.
+/// The same for a store so large that it takes longer.
 #[track_caller]
-pub fn verified_at(store: &str, evidence: &[Value]) -> Value {
+pub fn verified_within(limit: Duration, directory: &Path, evidence: &[Value]) -> Value {
     let mut file = tempfile::NamedTempFile::new().expect("a temporary file");
     for line in evidence {
         writeln!(file, "{line}").expect("the evidence is written");
     }
+    let store = format!("sqlite:{}", directory.join("store").display());
     let path = file.path().to_str().expect("a temporary path is text");
-    let said = process::run_within(
-        &mut service::eventflow(&[
-            "verify",
-            "--store",
-            store,
-            "--evidence",
-            path,
-            "--output",
-            "json",
-        ]),
-        VERIFIED_WITHIN,
-    );
+    let mut verify = service::eventflow(&[
+        "verify",
+        "--store",
+        &store,
+        "--evidence",
+        path,
+        "--output",
+        "json",
+    ]);
+    let said = process::run_within(&mut verify, limit);
     assert!(
         matches!(said.code, Some(0 | 1)),
         "the store cannot be verified: {said:#?}"

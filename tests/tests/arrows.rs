@@ -97,12 +97,7 @@ fn every_arrow_is_allowed() {
 
 #[test]
 fn test_support_stays_in_tests() {
-    let packages = workspace().packages;
-    // All of this package is tests.
-    for package in packages
-        .iter()
-        .filter(|package| package.name != "eventflow-tests")
-    {
+    for package in &workspace().packages {
         for support in FOR_TESTS_ONLY {
             assert!(
                 !normal_dependencies(package).contains(support),

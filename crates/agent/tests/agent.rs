@@ -61,6 +61,8 @@ async fn every_task_is_performed_once_and_its_output_delivered() {
             double(task)
         };
         let working = Working::new(agent(&url).batched(batched).capability("work", handler));
+        // It asks for all of its slots, in several leases at a time.
+        fake.until(|book| book.leases.len() == 3).await;
         fake.offer(1_000);
         fake.finished(1_000).await;
         working.stop().await.unwrap();
@@ -80,7 +82,6 @@ async fn every_task_is_performed_once_and_its_output_delivered() {
         } else {
             assert_eq!(book.single_requests, 1_000);
         }
-        // It asks for all of its slots, in several leases at a time.
         let first = &book.leases[..3];
         assert_eq!(first.iter().map(|lease| lease.max).sum::<usize>(), 100);
         for lease in first {

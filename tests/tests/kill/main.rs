@@ -13,7 +13,7 @@ use std::{
 
 use agents::Agents;
 use anyhow::{Context, ensure};
-use eventflow_tests::{Client, Service};
+use eventflow_tests::{Client, Service, verified};
 use load::Load;
 
 /// Kills where `EVENTFLOW_KILLS` says nothing.
@@ -82,7 +82,10 @@ async fn whatever_was_acknowledged_survives_kill_9() -> anyhow::Result<()> {
     // One more kill, with nobody to tidy up.
     service.kill();
     let orders = load.orders.lock().unwrap().clone();
-    service.verified(&checks::evidence(&acknowledged, &results, &orders));
+    verified(
+        directory.path(),
+        &checks::evidence(&acknowledged, &results, &orders),
+    );
     let least = (killed.at_ms.iter())
         .map(|&at_ms| checks::open_at(at_ms, &acknowledged, &ended))
         .min()

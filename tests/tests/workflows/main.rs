@@ -5,7 +5,7 @@ mod catching;
 mod steered;
 
 use anyhow::{Context, ensure};
-use eventflow_tests::{Background, Client, Service, events::Event};
+use eventflow_tests::{Background, Client, Service, events::Event, verified};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -15,7 +15,7 @@ const PATIENCE: std::time::Duration = std::time::Duration::from_mins(1);
 struct House {
     service: Service,
     client: Client,
-    _directory: tempfile::TempDir,
+    directory: tempfile::TempDir,
 }
 
 impl House {
@@ -26,7 +26,7 @@ impl House {
         Ok(Self {
             service,
             client,
-            _directory: directory,
+            directory,
         })
     }
 
@@ -41,7 +41,7 @@ impl Drop for House {
         self.service.kill();
         // A test that fails says why itself.
         if !std::thread::panicking() {
-            self.service.verified(&[]);
+            verified(self.directory.path(), &[]);
         }
     }
 }
