@@ -207,7 +207,12 @@ impl Service {
     /// Checks every invariant on its store, once it has ended, and panics with what does not hold.
     #[track_caller]
     pub fn verified(&self, evidence: &[serde_json::Value]) -> serde_json::Value {
-        verified_at(&self.store.url(&self.directory), evidence)
+        verified_at(&self.store_url(), evidence)
+    }
+
+    /// Where it keeps everything.
+    pub fn store_url(&self) -> String {
+        self.store.url(&self.directory)
     }
 
     /// The server that it keeps everything on, where it is one: to kill it, too.

@@ -7,9 +7,6 @@ use serde_json::Value;
 
 use crate::{process, service};
 
-/// What an hour under load leaves behind takes minutes.
-const VERIFIED_WITHIN: Duration = Duration::from_mins(20);
-
 /// Checks every invariant on the store in `directory/store`, once its service has ended, and panics with what does not
 /// hold. Evidence is what was acknowledged, as `eventflow verify --help` says.
 #[track_caller]
@@ -20,23 +17,27 @@ pub fn verified(directory: &Path, evidence: &[Value]) -> Value {
 /// The same for a store by its URL.
 #[track_caller]
 pub fn verified_at(store: &str, evidence: &[Value]) -> Value {
+    verified_within(process::END_MAX, store, evidence)
+}
+
+/// The same for a store so large that it takes longer.
+#[track_caller]
+pub fn verified_within(limit: Duration, store: &str, evidence: &[Value]) -> Value {
     let mut file = tempfile::NamedTempFile::new().expect("a temporary file");
     for line in evidence {
         writeln!(file, "{line}").expect("the evidence is written");
     }
     let path = file.path().to_str().expect("a temporary path is text");
-    let said = process::run_within(
-        &mut service::eventflow(&[
-            "verify",
-            "--store",
-            store,
-            "--evidence",
-            path,
-            "--output",
-            "json",
-        ]),
-        VERIFIED_WITHIN,
-    );
+    let mut verify = service::eventflow(&[
+        "verify",
+        "--store",
+        store,
+        "--evidence",
+        path,
+        "--output",
+        "json",
+    ]);
+    let said = process::run_within(&mut verify, limit);
     assert!(
         matches!(said.code, Some(0 | 1)),
         "the store cannot be verified: {said:#?}"

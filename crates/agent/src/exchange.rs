@@ -124,7 +124,7 @@ pub(crate) async fn run(running: Arc<Running>) {
             let pause = backoff.pause(after);
             let results = again.len();
             tracing::warn!(results, why, ?pause, "results were not taken, trying again");
-            tokio::time::sleep(pause).await;
+            running.pause(pause).await;
         } else {
             backoff.reset();
         }

@@ -144,6 +144,16 @@ impl Running {
         }
     }
 
+    /// Waits for so long, or until the end begins: what waits for its next try has one more at once then.
+    pub(crate) async fn pause(&self, pause: Duration) {
+        let sleep = tokio::time::sleep(pause);
+        if self.is_draining() {
+            sleep.await;
+        } else {
+            self.unless_draining(sleep).await;
+        }
+    }
+
     /// Takes tasks into free slots until nothing new is to be taken, or until the service says never.
     pub(crate) async fn poll(self: &Arc<Self>) -> Option<Box<Problem>> {
         let polls = self.sources().into_iter();

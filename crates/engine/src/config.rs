@@ -6,10 +6,10 @@ use eventflow_domain::{DurationMs, NodeName};
 pub const MAILBOX_MAX: usize = 10_000;
 /// Results in one message to a writer, so that the mailbox's bound is one of memory as well.
 pub const RESULTS_PER_MESSAGE_MAX: usize = 64;
-/// Commands decided before an append: what a writer does between two looks at its timers.
+/// Commands in one record, so that nobody in it waits for more than these.
 pub const BATCH_COMMANDS_MAX: usize = 1_024;
-/// Commands decided before a writer looks whether the journal is free: a burst is not held back until all of it is
-/// decided. About two milliseconds of work.
+/// Commands decided before a writer looks at its timers and whether the journal is free: a burst is not held back until
+/// all of it is decided. About two milliseconds of work; a message of several commands is not divided.
 pub const TURN_COMMANDS_MAX: usize = 64;
 /// Bytes of events before an append, uncompressed: with the last step's own bound a record stays below the brokers'
 /// 1 MiB.

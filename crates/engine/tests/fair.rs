@@ -2,17 +2,18 @@
 
 mod support;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use eventflow_adapter_memory::Faults;
-use eventflow_domain::{Json, execution::Status};
-use eventflow_engine::config::BATCH_COMMANDS_MAX;
+use eventflow_domain::{Json, PartitionId, execution::Status};
+use eventflow_engine::config::{BATCH_COMMANDS_MAX, TURN_COMMANDS_MAX};
 use eventflow_ports::inbound::{Executions, Refusal, TaskView, Tasks};
 use serde_json::json;
 use support::{
     World, manual_clock,
     requests::{PATIENCE, WORK, complete, id, lease, one_task, set_only, start, tenant},
 };
+use tokio::task::JoinSet;
 
 /// Tasks of the crowd, all ready at once.
 const CROWD: usize = 1_000;
@@ -111,4 +112,29 @@ async fn questions_alone_never_fill_a_batch() {
     let started = engine.start(start("somebody", set_only()));
     let started = tokio::time::timeout(PATIENCE, started).await;
     started.expect("answered").expect("started");
+}
+
+/// All of a burst comes before the writer looks once: nobody in it waits until all of it is decided.
+#[tokio::test]
+async fn a_burst_is_not_held_back_until_all_of_it_is_decided() {
+    const BURST: usize = 8 * TURN_COMMANDS_MAX;
+    let world = World::memory(manual_clock());
+    let engine = Arc::new(world.live(&Faults::new()).await.expect("it starts"));
+    let journal = world.backend(&Faults::new()).await.journal;
+    let head = async || journal.head(PartitionId(0)).await.expect("it answers").0;
+    let before = head().await;
+    let mut starting = JoinSet::new();
+    for number in 0..BURST {
+        let engine = engine.clone();
+        starting.spawn(async move {
+            let request = start(&format!("e{number}"), one_task());
+            engine.start(request).await.expect("started");
+        });
+    }
+    starting.join_all().await;
+    let records = head().await - before;
+    assert!(
+        records >= (BURST / TURN_COMMANDS_MAX) as u64,
+        "{BURST} starts went into {records} records"
+    );
 }

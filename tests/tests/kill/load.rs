@@ -91,12 +91,10 @@ impl Load {
                 .await?;
             let open = list["executions"].as_array().map_or(0, Vec::len);
             self.open.store(open, Ordering::SeqCst);
-            let number_of_this_round = number;
-            while number < (number_of_this_round + OPEN_WANTED).saturating_sub(open) {
-                let starting =
-                    (number..number + STARTED_AT_ONCE).map(|number| start(&client, number));
-                let started = join_all(starting).await;
-                for started in started {
+            let missing = OPEN_WANTED.saturating_sub(open);
+            for _ in 0..missing.div_ceil(STARTED_AT_ONCE) {
+                let numbers = number..number + STARTED_AT_ONCE;
+                for started in join_all(numbers.map(|number| start(&client, number))).await {
                     self.acknowledged.lock().unwrap().push(started?);
                     let due = round + LATER_ROUNDS;
                     if number % PAUSED_EVERY == 3 {

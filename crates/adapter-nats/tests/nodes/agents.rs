@@ -18,7 +18,7 @@ const LONG: Duration = Duration::from_secs(20);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_agent_pulls_from_a_durable_consumer_and_reads_a_task() {
-    let nodes = Nodes::single().await;
+    let nodes = Nodes::single();
     let (queue, stream) = (nodes.queue().await, nodes.stream().await);
     let offered = TaskOffer {
         traceparent: Some("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".into()),
@@ -69,7 +69,7 @@ async fn an_agent_pulls_from_a_durable_consumer_and_reads_a_task() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_task_that_does_not_fit_a_message_is_left_out_and_the_others_are_not() {
-    let nodes = Nodes::single().await;
+    let nodes = Nodes::single();
     let queue = nodes.queue().await;
     let with = |task: usize, bytes: usize| TaskOffer {
         input: Value::new(Json::of(&"x".repeat(bytes))),
@@ -87,7 +87,7 @@ async fn a_task_that_does_not_fit_a_message_is_left_out_and_the_others_are_not()
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_no_task_is_thrown_away() {
-    let nodes = Nodes::single().await;
+    let nodes = Nodes::single();
     let (queue, stream) = (nodes.queue().await, nodes.stream().await);
     let context = jetstream::new(nodes.servers.connect().await);
     let published = context.publish("eventflow.tasks.default.charge", "hello".into());
@@ -111,7 +111,7 @@ async fn what_is_no_task_is_thrown_away() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_consumer_of_somebody_else_is_named() {
-    let nodes = Nodes::single().await;
+    let nodes = Nodes::single();
     let (queue, stream) = (nodes.queue().await, nodes.stream().await);
     let theirs = pull::Config {
         durable_name: Some("default-charge".into()),
@@ -132,7 +132,7 @@ async fn a_consumer_of_somebody_else_is_named() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_comes_to_a_take_that_was_dropped_goes_back_at_once() {
     const ROUNDS: usize = 20;
-    let nodes = Nodes::single().await;
+    let nodes = Nodes::single();
     let (queue, other) = (nodes.queue().await, nodes.queue().await);
     let capabilities = [capability("charge")];
     let mut slow = 0;

@@ -22,15 +22,15 @@ pub(crate) struct Nodes {
 }
 
 impl Nodes {
-    pub(crate) async fn single() -> Self {
+    pub(crate) fn single() -> Self {
         Self::of(Servers::single())
     }
 
-    pub(crate) async fn synced() -> Self {
+    pub(crate) fn synced() -> Self {
         Self::of(Servers::synced())
     }
 
-    pub(crate) async fn replicated() -> Self {
+    pub(crate) fn replicated() -> Self {
         Self::of(Servers::replicated())
     }
 

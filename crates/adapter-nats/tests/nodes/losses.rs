@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep};
 use super::fixture::{Nodes, P, capability, offer, take, tenant};
 
 /// Long enough for whatever a queue does at its own pace, its acknowledgement wait included.
-const LONG: Duration = Duration::from_secs(60);
+const LONG: Duration = Duration::from_mins(1);
 /// How often the engine asks.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
@@ -19,7 +19,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 async fn of_a_stream_that_is_purged_under_load_every_unsettled_task_is_named_and_sent_again() {
     const TASKS: usize = 3_000;
     const PURGES: u64 = 3;
-    let nodes = Nodes::single().await;
+    let nodes = Nodes::single();
     let (queue, stream) = (nodes.queue().await, nodes.stream().await);
     let mut work = Work::of(TASKS);
     let mut purged = 0;
@@ -43,7 +43,7 @@ async fn of_a_stream_that_is_purged_under_load_every_unsettled_task_is_named_and
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_servers_that_lose_their_memory_every_unsettled_task_is_named_and_sent_again() {
     const TASKS: usize = 500;
-    let mut nodes = Nodes::replicated().await;
+    let mut nodes = Nodes::replicated();
     let queue = nodes.queue().await;
     let mut work = Work::of(TASKS);
     queue.offer(work.tasks.clone()).await.expect("offered");
@@ -61,7 +61,7 @@ async fn of_servers_that_lose_their_memory_every_unsettled_task_is_named_and_sen
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_comes_into_a_stream_that_began_again_hides_nothing() {
     const TASKS: usize = 100;
-    let nodes = Nodes::single().await;
+    let nodes = Nodes::single();
     let queue = nodes.queue().await;
     let mut work = Work::of(TASKS);
     queue.offer(work.tasks.clone()).await.expect("offered");
@@ -84,7 +84,7 @@ async fn what_comes_into_a_stream_that_began_again_hides_nothing() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stream_that_is_removed_is_made_again() {
-    let nodes = Nodes::single().await;
+    let nodes = Nodes::single();
     let queue = nodes.queue().await;
     let mut work = Work::of(50);
     queue.offer(work.tasks.clone()).await.expect("offered");
@@ -99,7 +99,7 @@ async fn a_stream_that_is_removed_is_made_again() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_a_server_offers_are_kept_and_sent_later() {
     const TASKS: usize = 200;
-    let mut nodes = Nodes::single().await;
+    let mut nodes = Nodes::single();
     nodes.config.answer_within = Duration::from_millis(500);
     let queue = nodes.queue().await;
     let mut work = Work::of(TASKS);
@@ -137,7 +137,7 @@ async fn without_a_server_offers_are_kept_and_sent_later() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_consumer_that_is_removed_is_made_again() {
-    let nodes = Nodes::single().await;
+    let nodes = Nodes::single();
     let (queue, stream) = (nodes.queue().await, nodes.stream().await);
     let remove = async || {
         // What is not acknowledged yet would come again.
@@ -217,7 +217,9 @@ impl Work {
 /// An agent begins: the engine watches it no more.
 fn begin(queue: &NatsTaskQueue, taken: &[TaskOffer]) -> Vec<OfferedAttempt> {
     let begun: Vec<_> = taken.iter().map(TaskOffer::offered).collect();
-    begun.iter().for_each(|attempt| queue.settle(attempt));
+    for attempt in &begun {
+        queue.settle(attempt);
+    }
     begun
 }
 

@@ -13,18 +13,18 @@ use fixture::Nodes;
 
 mod one_server {
     use super::*;
-    peers_contract!(peers, Nodes::single);
-    task_queue_contract!(task_queue, Nodes::single);
+    peers_contract!(peers, || async { Nodes::single() });
+    task_queue_contract!(task_queue, || async { Nodes::single() });
 }
 
 mod one_server_that_syncs {
     use super::*;
-    peers_contract!(peers, Nodes::synced);
-    task_queue_contract!(task_queue, Nodes::synced);
+    peers_contract!(peers, || async { Nodes::synced() });
+    task_queue_contract!(task_queue, || async { Nodes::synced() });
 }
 
 mod three_servers {
     use super::*;
-    peers_contract!(peers, Nodes::replicated);
-    task_queue_contract!(task_queue, Nodes::replicated);
+    peers_contract!(peers, || async { Nodes::replicated() });
+    task_queue_contract!(task_queue, || async { Nodes::replicated() });
 }

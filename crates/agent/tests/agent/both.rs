@@ -37,6 +37,10 @@ async fn every_task_is_performed_once_and_its_output_delivered() {
             double(task)
         };
         let working = Working::new(agent(&url).batched(batched).capability("work", handler));
+        if over == Over::Http {
+            // It asks for all of its slots, in several leases at a time.
+            fake.until(|book| book.leases.len() == 3).await;
+        }
         fake.offer(1_000).await;
         fake.finished(1_000).await;
         working.stop().await.unwrap();
@@ -63,7 +67,6 @@ async fn every_task_is_performed_once_and_its_output_delivered() {
             assert_eq!(begin.lease_for.unwrap().0, MINUTE);
             continue;
         }
-        // It asks for all of its slots, in several leases at a time.
         let first = &book.leases[..3];
         assert_eq!(first.iter().map(|lease| lease.max).sum::<usize>(), 100);
         for lease in first {

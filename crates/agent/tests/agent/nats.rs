@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use crate::{
     Working, agent, double,
-    fake::{ACK_WAIT, Fake, Over, Said},
+    fake::{ACK_WAIT, Fake, Over, Said, task},
 };
 
 /// The executions whose tasks were performed, in order.
@@ -132,7 +132,7 @@ async fn no_more_is_held_than_there_are_free_slots() {
     fake.offer(140).await;
     let mut most = 0;
     while fake.book().said.len() < 140 {
-        let unacknowledged = fake.nats().unacknowledged().await;
+        let unacknowledged = fake.nats().unacknowledged("default-work").await;
         most = most.max(fake.book().under_way() + unacknowledged);
     }
     working.stop().await.unwrap();
@@ -155,7 +155,7 @@ async fn at_its_end_an_agent_leaves_the_queue_to_others() {
     let done = first.all().len();
     assert_eq!(fake.book().said.len(), done, "what was begun is finished");
     assert!(done <= 8, "{done}");
-    assert_eq!(fake.nats().unacknowledged().await, 0, "nothing is held");
+    assert_eq!(fake.nats().unacknowledged("default-work").await, 0, "nothing is held");
 
     let other = Performed::default();
     let quick = other.doubling(Duration::ZERO);
@@ -165,6 +165,59 @@ async fn at_its_end_an_agent_leaves_the_queue_to_others() {
     assert!(begun.elapsed() < ACK_WAIT, "nothing had to come again");
     working.stop().await.unwrap();
     assert_eq!(other.all().len(), 40 - done);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_on_its_way_at_the_end_of_an_agent_is_left_to_others() {
+    let (fake, url) = Fake::start(Over::Nats).await;
+    let publisher = fake.clone();
+    let offering = tokio::spawn(async move { publisher.offer(3_000).await });
+    // While tasks come, one agent after the other ends.
+    let mut agents = 0;
+    while !offering.is_finished() {
+        let before = fake.book().said.len();
+        let working = Working::new(agent(&url).capability("work", double));
+        fake.until(|book| book.said.len() > before + 20 || offering.is_finished())
+            .await;
+        working.stop().await.unwrap();
+        assert_eq!(fake.nats().unacknowledged("default-work").await, 0);
+        agents += 1;
+    }
+    offering.await.unwrap();
+    assert!(agents > 5, "{agents}");
+    let working = Working::new(agent(&url).capability("work", double));
+    fake.finished(3_000).await;
+    working.stop().await.unwrap();
+    assert_eq!(fake.book().begins.len(), 3_000, "each began once");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_begin_that_nobody_answers_is_left_to_others_at_the_end() {
+    let (fake, url) = Fake::start(Over::Nats).await;
+    fake.nats().queue_of("acme", "work").await;
+    let builder = agent(&url).tenant("acme").concurrency(4);
+    let working = Working::new(builder.capability("work", double));
+    let tasks = (0..8).map(|number| task("work", number));
+    fake.nats().publish("acme", tasks).await;
+    let begun = Instant::now();
+    while fake.nats().unacknowledged("acme-work").await < 4 {
+        assert!(
+            begun.elapsed() < Duration::from_secs(30),
+            "nothing is taken"
+        );
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    // It tries again and again by then.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let told = Instant::now();
+    working.stop().await.unwrap();
+    assert!(
+        told.elapsed() < Duration::from_secs(2),
+        "{:?}",
+        told.elapsed()
+    );
+    assert_eq!(fake.nats().unacknowledged("acme-work").await, 0);
+    assert_eq!(fake.nats().queued().await, 8);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

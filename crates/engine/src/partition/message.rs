@@ -86,12 +86,12 @@ pub(crate) enum Message {
 }
 
 impl Message {
-    /// How many commands it stands for.
+    /// How many commands it stands for, at least one.
     pub(crate) fn commands(&self) -> usize {
         match self {
-            Self::Results(results, _) => results.len(),
-            Self::Begin { attempts, .. } => attempts.len(),
-            Self::Lost(attempts) => attempts.len(),
+            Self::Results(results, _) => results.len().max(1),
+            Self::Begin { attempts, .. } => attempts.len().max(1),
+            Self::Lost(attempts) => attempts.len().max(1),
             Self::Start(_)
             | Self::Performed(_)
             | Self::Read { .. }

@@ -130,7 +130,7 @@ impl Fake {
     pub(crate) async fn offer_of(&self, capability: &str, numbers: std::ops::Range<usize>) {
         let tasks = numbers.map(|number| task(capability, number));
         if let Some(nats) = &self.nats {
-            nats.publish(tasks).await;
+            nats.publish("default", tasks).await;
         } else {
             self.book().queue.extend(tasks);
             self.changed.notify_waiters();
@@ -278,7 +278,7 @@ fn problem(status: u16) -> Problem {
     Problem::new(status, "Refused", "as the test wants it")
 }
 
-fn task(capability: &str, number: usize) -> LeasedTask {
+pub(crate) fn task(capability: &str, number: usize) -> LeasedTask {
     serde_json::from_value(json!({
         "token": format!("t{number}"),
         "executionId": format!("e{number}"),

@@ -55,11 +55,16 @@ impl Side {
 
     /// Makes the queue of a capability.
     pub(crate) async fn queue(&self, capability: &str) {
+        self.queue_of("default", capability).await;
+    }
+
+    /// Makes the queue of a tenant, of whom nobody answers what agents say unless it is `default`.
+    pub(crate) async fn queue_of(&self, tenant: &str, capability: &str) {
         let config = pull::Config {
-            durable_name: Some(format!("default-{capability}")),
+            durable_name: Some(format!("{tenant}-{capability}")),
             ack_policy: AckPolicy::Explicit,
             ack_wait: ACK_WAIT,
-            filter_subject: format!("eventflow.tasks.default.{capability}"),
+            filter_subject: format!("eventflow.tasks.{tenant}.{capability}"),
             ..pull::Config::default()
         };
         self.stream().await.create_consumer(config).await.unwrap();
@@ -80,30 +85,30 @@ impl Side {
     }
 
     /// How many messages agents hold without having acknowledged them.
-    pub(crate) async fn unacknowledged(&self) -> usize {
+    pub(crate) async fn unacknowledged(&self, queue: &str) -> usize {
         let stream = self.stream().await;
-        let info = stream.consumer_info("default-work").await.unwrap();
+        let info = stream.consumer_info(queue).await.unwrap();
         info.num_ack_pending
     }
 
     /// What has no JSON of a task in it.
     pub(crate) async fn publish_nonsense(&self) {
-        self.send("work", "{".into()).await;
+        self.send("default", "work", "{".into()).await;
     }
 
-    pub(super) async fn publish(&self, tasks: impl Iterator<Item = LeasedTask>) {
+    pub(crate) async fn publish(&self, tenant: &str, tasks: impl Iterator<Item = LeasedTask>) {
         for task in tasks {
             let mut body = serde_json::to_value(&task).unwrap();
             // The lease begins with the task.
             body.as_object_mut().unwrap().remove("deadline");
-            self.send(task.capability.as_str(), body.to_string().into())
-                .await;
+            let capability = task.capability.as_str();
+            self.send(tenant, capability, body.to_string().into()).await;
         }
     }
 
-    async fn send(&self, capability: &str, body: Bytes) {
+    async fn send(&self, tenant: &str, capability: &str, body: Bytes) {
         let jetstream = jetstream::new(self.client.clone());
-        let subject = format!("eventflow.tasks.default.{capability}");
+        let subject = format!("eventflow.tasks.{tenant}.{capability}");
         let sent = jetstream.publish(subject, body).await.unwrap();
         sent.await.unwrap();
     }
