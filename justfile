@@ -14,6 +14,10 @@ run *args:
 test *args:
     cargo test --workspace "$@"
 
+# the system tests that any store serves, on a NATS server
+test-nats:
+    EVENTFLOW_TEST_STORE=nats cargo test -p eventflow-tests --test workflows --test kill --test hostile
+
 # what runs on every change: format, lints, docs, packages, tests
 ci:
     bash .ci/run
@@ -45,9 +49,17 @@ bench-table:
 kill-test kills="200":
     EVENTFLOW_KILLS={{kills}} cargo test --release -p eventflow-tests --test kill -- --nocapture
 
-# fails every port call of four workflows before and after it took effect
+# the same on NATS, where the server and both are killed in turn
+kill-test-nats kills="100":
+    EVENTFLOW_TEST_STORE=nats EVENTFLOW_KILLS={{kills}} cargo test --release -p eventflow-tests --test kill -- --nocapture
+
+# three servers, three nodes, agents and load over NATS, and so many faults in a row
+cluster-test faults="100":
+    EVENTFLOW_FAULTS={{faults}} cargo test --release -p eventflow-tests --test cluster -- --nocapture
+
+# fails every port call of four workflows before and after it took effect; on NATS each tenth one
 crash-everywhere:
-    cargo test --release -p eventflow-engine --test crash_everywhere -- --nocapture
+    EVENTFLOW_CRASH_EVERY=10 cargo test --release -p eventflow-engine --test crash_everywhere -- --nocapture
 
 # takes the power away from a recorded run so many times, and starts from what the disk may hold
 power-loss losses="500":

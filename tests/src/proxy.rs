@@ -12,15 +12,13 @@ use std::{
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{
-        TcpListener, TcpSocket, TcpStream,
+        TcpListener, TcpStream,
         tcp::{OwnedReadHalf, OwnedWriteHalf},
     },
     runtime::Runtime,
     sync::watch,
 };
 
-/// Connections that wait to be accepted.
-const BACKLOG: u32 = 1_024;
 /// What is passed on at a time.
 const CHUNK_BYTES: usize = 64 * 1024;
 
@@ -56,12 +54,12 @@ impl Proxy {
             .build()?;
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let link = Arc::new(watch::channel(Link::Whole).0);
-        let listener = runtime.block_on(async {
-            let socket = TcpSocket::new_v4()?;
-            socket.set_reuseaddr(true)?;
-            socket.bind(address)?;
-            socket.listen(BACKLOG)
-        })?;
+        let listener = std::net::TcpListener::bind(address)?;
+        listener.set_nonblocking(true)?;
+        let listener = {
+            let _within = runtime.enter();
+            TcpListener::from_std(listener)?
+        };
         let address = listener.local_addr()?;
         runtime.spawn(accept(listener, target, link.clone()));
         Ok(Self {

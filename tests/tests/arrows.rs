@@ -9,9 +9,8 @@ fn allowed(package: &str) -> Option<&'static [&'static str]> {
     match package {
         "eventflow-domain" | "eventflow-nats-server" => Some(&[]),
         "eventflow-dsl" | "eventflow-ports" | "eventflow-checker" => Some(&["eventflow-domain"]),
-        "eventflow-wire" => Some(&["eventflow-domain", "eventflow-ports"]),
         "eventflow-engine" => Some(&["eventflow-domain", "eventflow-dsl", "eventflow-ports"]),
-        "eventflow-contracts" => Some(&["eventflow-domain", "eventflow-ports"]),
+        "eventflow-wire" | "eventflow-contracts" => Some(&["eventflow-domain", "eventflow-ports"]),
         "eventflow-agent" => Some(&["eventflow-domain", "eventflow-wire"]),
         "event-flow-workflow-execution"
         | "eventflow"

@@ -259,8 +259,8 @@ fn a_store_that_is_none_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     let of = |store: &str| start(directory.path(), &["--store", store]);
     refused(
-        of("nats://localhost:4222"),
-        &["nats://localhost:4222", "later version"],
+        of("nats://127.0.0.1:9"),
+        &["no NATS server answers at 127.0.0.1:9", "start one"],
     );
     refused(
         of("postgres://localhost"),

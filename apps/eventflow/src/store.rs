@@ -4,7 +4,6 @@ mod embedded;
 mod nats;
 
 use std::{
-    env,
     ops::RangeInclusive,
     path::{Path, PathBuf},
 };
@@ -152,10 +151,7 @@ impl StoreArgument {
         }
     }
 
-    fn connect_options(&self, mut urls: Vec<String>) -> ConnectOptions {
-        if urls.is_empty() && self.nats_context.is_none() {
-            urls.extend(env::var("NATS_URL").ok().filter(|url| !url.is_empty()));
-        }
+    fn connect_options(&self, urls: Vec<String>) -> ConnectOptions {
         ConnectOptions {
             name: "eventflow command line".to_owned(),
             urls,

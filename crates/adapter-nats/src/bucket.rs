@@ -47,7 +47,7 @@ pub(crate) async fn open_keys_as(
     let store = context.get_key_value(bucket).await;
     store.map_err(|error| OpenError::Unavailable {
         stream: needed.name,
-        source: error.into(),
+        cause: error.into(),
     })
 }
 

@@ -3,7 +3,7 @@
 mod context;
 
 use std::{
-    fmt, fs, io,
+    env, fmt, fs, io,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -31,6 +31,8 @@ const RECONNECT_EVERY: Duration = Duration::from_secs(1);
 const PING_EVERY: Duration = Duration::from_secs(2);
 /// The first release that has what is built on.
 const SERVER_OLDEST: Version = Version::new(2, 15, 0);
+/// The environment's servers, as every tool of NATS reads them.
+const SERVERS_VARIABLE: &str = "NATS_URL";
 /// Where a server is looked for if nothing is said.
 const SERVER_DEFAULT: &str = "nats://127.0.0.1:4222";
 
@@ -39,7 +41,8 @@ const SERVER_DEFAULT: &str = "nats://127.0.0.1:4222";
 pub struct ConnectOptions {
     /// What the server shows of the connection.
     pub name: String,
-    /// Servers, `nats://host:port` or `tls://host:port`; the context's where there are none, or else this machine's.
+    /// Servers, `nats://host:port` or `tls://host:port`; where there are none the context's, those of `NATS_URL`, or else
+    /// this machine's.
     pub urls: Vec<String>,
     /// A credentials file: a JWT and its seed.
     pub creds: Option<PathBuf>,
@@ -69,12 +72,12 @@ impl fmt::Debug for ConnectOptions {
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
     /// This is no server's address.
-    #[error("`{given}` is not the address of a NATS server ({source}): use nats://host:port")]
+    #[error("`{given}` is not the address of a NATS server ({cause}): use nats://host:port")]
     Url {
         /// Without the credentials in it.
         given: String,
         /// What is wrong with it.
-        source: io::Error,
+        cause: io::Error,
     },
     /// The context cannot be used.
     #[error("the NATS context `{name}` in {} cannot be used: {reason}", file.display())]
@@ -96,7 +99,7 @@ pub enum ConnectError {
     },
     /// No server answers.
     #[error(
-        "no NATS server answers at {servers} within {} s: {source}; start one, or say another address", within.as_secs()
+        "no NATS server answers at {servers} within {} s: {cause}; start one, or say another address", within.as_secs()
     )]
     Unreachable {
         /// All that were tried.
@@ -104,15 +107,15 @@ pub enum ConnectError {
         /// For so long.
         within: Duration,
         /// What the last one said.
-        source: Source,
+        cause: Source,
     },
     /// A server answers, and does not want us.
-    #[error("the NATS server at {servers} refuses the connection: {source}; check the credentials")]
+    #[error("the NATS server at {servers} refuses the connection: {cause}; check the credentials")]
     Refused {
         /// All that were tried.
         servers: String,
         /// Its reason.
-        source: Source,
+        cause: Source,
     },
     /// The server lacks what is built on.
     #[error(
@@ -169,7 +172,7 @@ async fn reach(
             ConnectErrorKind::Authentication | ConnectErrorKind::AuthorizationViolation => {
                 return Err(ConnectError::Refused {
                     servers: names,
-                    source: error.into(),
+                    cause: error.into(),
                 });
             }
             _ if Instant::now() < deadline => sleep(TRY_AGAIN).await,
@@ -208,20 +211,23 @@ enum Identity {
 
 impl Login {
     fn servers(&self) -> Result<Vec<ServerAddr>, ConnectError> {
-        let given = self.urls.iter().map(String::as_str);
-        let given: Vec<&str> = given
-            .flat_map(|url| url.split(','))
-            .map(str::trim)
-            .collect();
-        let default: &[&str] = &[SERVER_DEFAULT];
-        let urls = if given.is_empty() { default } else { &given };
-        let parse = |url: &&str| {
-            url.parse::<ServerAddr>().map_err(|source| {
+        let usual = || {
+            let said = env::var(SERVERS_VARIABLE).ok();
+            said.filter(|urls| !urls.trim().is_empty())
+                .unwrap_or_else(|| SERVER_DEFAULT.to_owned())
+        };
+        let given = match &self.urls[..] {
+            [] => usual(),
+            urls => urls.join(","),
+        };
+        let urls = given.split(',').map(str::trim);
+        let parse = |url: &str| {
+            url.parse::<ServerAddr>().map_err(|cause| {
                 let given = url.rsplit('@').next().unwrap_or_default().to_owned();
-                ConnectError::Url { given, source }
+                ConnectError::Url { given, cause }
             })
         };
-        urls.iter().map(parse).collect()
+        urls.map(parse).collect()
     }
 
     fn options(
@@ -368,7 +374,7 @@ fn unreachable(servers: String, error: impl Into<Source>) -> ConnectError {
     ConnectError::Unreachable {
         servers,
         within: CONNECT_WITHIN,
-        source: error.into(),
+        cause: error.into(),
     }
 }
 

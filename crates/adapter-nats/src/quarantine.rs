@@ -153,6 +153,11 @@ impl NatsQuarantined {
             str::to_owned,
         );
         check_begun(&incident, order)?;
+        if matches!(state, State::Open)
+            && let Some(ended) = ended(&remaking, order).await?
+        {
+            return shelf.find(&ended).await;
+        }
         if !matches!(state, State::Copied { .. }) {
             let examined = remaking.examine(order.first).await?;
             examined.check(order)?;
@@ -195,13 +200,28 @@ impl NatsQuarantined {
     }
 }
 
+/// The quarantine of the same record that has ended, perhaps without a word: the journal is whole since.
+async fn ended(
+    remaking: &Remaking,
+    order: &SetAside,
+) -> Result<Option<String>, NatsQuarantineError> {
+    let made_by = remaking.made_by().await?;
+    let Some(incident) = made_by.filter(|incident| first_of(incident) == Some(order.first)) else {
+        return Ok(None);
+    };
+    let examined = remaking.examine(Position(u64::MAX)).await?;
+    Ok(examined.bad.is_none().then_some(incident))
+}
+
+/// The record that a quarantine was ordered for.
+fn first_of(incident: &str) -> Option<Position> {
+    let first = incident.split('-').nth(1)?;
+    first.parse().ok().map(Position)
+}
+
 /// One that was begun goes on with the same record.
 fn check_begun(incident: &str, order: &SetAside) -> Result<(), NatsQuarantineError> {
-    let first = incident
-        .split('-')
-        .nth(1)
-        .and_then(|first| first.parse().ok());
-    match first.map(Position) {
+    match first_of(incident) {
         Some(first) if first != order.first => Err(NatsQuarantineError::Begun {
             partition: order.partition,
             first,

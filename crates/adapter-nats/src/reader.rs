@@ -86,12 +86,12 @@ pub enum StoreReadError {
         prefix: String,
     },
     /// Try again later.
-    #[error("NATS JetStream did not answer when asked for {what}: {source}")]
+    #[error("NATS JetStream did not answer when asked for {what}: {cause}")]
     Unavailable {
         /// What it was asked for.
         what: String,
         /// What happened.
-        source: Source,
+        cause: Source,
     },
 }
 
@@ -99,7 +99,7 @@ pub enum StoreReadError {
 pub(crate) fn unavailable<E: Into<Source>>(what: &str) -> impl FnOnce(E) -> StoreReadError {
     move |error| StoreReadError::Unavailable {
         what: what.to_owned(),
-        source: error.into(),
+        cause: error.into(),
     }
 }
 

@@ -40,20 +40,20 @@ pub enum OpenError {
         given: String,
     },
     /// The server did not answer: try again later.
-    #[error("NATS JetStream did not answer when asked for stream {stream}: {source}")]
+    #[error("NATS JetStream did not answer when asked for stream {stream}: {cause}")]
     Unavailable {
         /// Which stream.
         stream: String,
         /// What happened.
-        source: Source,
+        cause: Source,
     },
     /// The server refuses to create the stream.
-    #[error("NATS JetStream refuses to create stream {stream}: {source}")]
+    #[error("NATS JetStream refuses to create stream {stream}: {cause}")]
     Refused {
         /// Which stream.
         stream: String,
         /// The server's reason.
-        source: Source,
+        cause: Source,
     },
     /// The stream is there and is not what is needed.
     #[error(
@@ -121,7 +121,7 @@ pub(crate) async fn open(
             Err(error) => Err(error),
         };
         match verified {
-            Err(OpenError::Unavailable { .. }) if Instant::now() < deadline => {
+            Err(error) if may_pass(&error) && Instant::now() < deadline => {
                 sleep(ASK_AGAIN).await;
             }
             verified => {
@@ -132,6 +132,17 @@ pub(crate) async fn open(
                     .map_err(|error| unavailable(needed, error));
             }
         }
+    }
+}
+
+/// Whether it may be otherwise in a moment: servers that are starting have not found all of each other.
+fn may_pass(error: &OpenError) -> bool {
+    match error {
+        OpenError::Unavailable { .. } => true,
+        OpenError::Refused { cause, .. } => cause
+            .downcast_ref::<CreateStreamError>()
+            .is_some_and(|error| code_of(error) == Some(ErrorCode::CLUSTER_NO_PEERS)),
+        _ => false,
     }
 }
 
@@ -197,7 +208,7 @@ async fn create(context: &Context, needed: &Config) -> Result<Config, OpenError>
         Err(error) if matches!(error.kind(), CreateStreamErrorKind::JetStream(_)) => {
             Err(OpenError::Refused {
                 stream: needed.name.clone(),
-                source: error.into(),
+                cause: error.into(),
             })
         }
         Err(error) => Err(unavailable(needed, error)),
@@ -210,14 +221,20 @@ pub(crate) fn is_not_found(error: &GetStreamError) -> bool {
 }
 
 fn is_name_taken(error: &CreateStreamError) -> bool {
-    matches!(error.kind(), CreateStreamErrorKind::JetStream(cause)
-        if cause.error_code() == ErrorCode::STREAM_NAME_EXIST)
+    code_of(error) == Some(ErrorCode::STREAM_NAME_EXIST)
+}
+
+fn code_of(error: &CreateStreamError) -> Option<ErrorCode> {
+    match error.kind() {
+        CreateStreamErrorKind::JetStream(cause) => Some(cause.error_code()),
+        _ => None,
+    }
 }
 
 pub(crate) fn unavailable(needed: &Config, error: impl Into<Source>) -> OpenError {
     OpenError::Unavailable {
         stream: needed.name.clone(),
-        source: error.into(),
+        cause: error.into(),
     }
 }
 

@@ -9,22 +9,26 @@ use std::{
 
 #[test]
 fn every_clause_of_a_port_is_tested() {
-    let ports = source("../ports/src");
+    let sources = source("../ports/src");
     let mut seen = 0;
-    for path in rust_files(&ports) {
+    for path in rust_files(&sources) {
         let text = fs::read_to_string(&path).expect("a readable source");
         let traits = clauses(&text);
         if traits.is_empty() {
             continue;
         }
-        let relative = path.strip_prefix(&ports).expect("below ports");
-        let [(name, clauses)] = &traits[..] else {
+        let relative = path.strip_prefix(&sources).expect("below ports");
+        // Beside the port there may be what it calls back, which has no clauses of its own.
+        let ports: Vec<_> = traits
+            .iter()
+            .filter(|(_, of_it)| !of_it.is_empty())
+            .collect();
+        let [(name, clauses)] = &ports[..] else {
             panic!(
-                "{}: one port per file, so that its suite is found",
+                "{}: one port with numbered clauses per file, so that its suite is found",
                 relative.display()
             );
         };
-        assert!(!clauses.is_empty(), "`{name}` has no numbered clauses");
         let in_order: Vec<u32> = (1..).take(clauses.len()).collect();
         assert_eq!(
             *clauses, in_order,

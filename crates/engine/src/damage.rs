@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::Arc,
+    sync::{Arc, Weak},
 };
 
 use eventflow_domain::{DurationMs, PartitionId, Position, record::Chain};
@@ -19,6 +19,8 @@ const VERIFY_LIMIT: ReadLimit = ReadLimit {
 };
 /// Between two of those.
 const VERIFY_PAUSE: DurationMs = DurationMs(100);
+/// Between two looks whether a partition has come here.
+const LOOK_EVERY: DurationMs = DurationMs(5_000);
 
 /// Halts partitions as `failures` names them, for as long as anybody reports there.
 pub(crate) async fn heed(
@@ -44,22 +46,41 @@ pub(crate) async fn heed(
     }
 }
 
-/// Follows the chain of each partition from its first record to the last one that is durable now.
+/// Follows the chain of each partition that is led here from its first record to the last one that was durable when its
+/// reign began to be verified; where partitions move, for ever.
 pub(crate) async fn verify_journals(inner: Arc<Inner>) {
-    for partition in inner.led_here() {
-        let until = partition.status().position;
-        if partition.is_stopped() {
-            continue;
+    let mut verified: BTreeMap<PartitionId, Weak<Partition>> = BTreeMap::new();
+    loop {
+        for partition in inner.led_here() {
+            // Each reign has its own.
+            let reign = Arc::downgrade(&partition);
+            let before = verified.insert(partition.id, reign.clone());
+            let is_new = !before.is_some_and(|before| before.ptr_eq(&reign));
+            if is_new && !partition.is_stopped() {
+                verify_journal(&inner, &partition).await;
+            }
         }
-        match verify(&inner, &partition, until).await {
-            Ok(()) => {
-                tracing::debug!(partition = %partition.id, %until, "the journal is what was written");
-            }
-            Err(damage) => {
-                let reason = format!("{damage}: stop the service and restore a backup");
-                tracing::error!(partition = %partition.id, reason, "the partition is damaged");
-                partition.halt(&reason);
-            }
+        if inner.membership.is_none() {
+            return;
+        }
+        let clock = &inner.backend.clock;
+        clock.sleep_until(clock.now().after(LOOK_EVERY)).await;
+    }
+}
+
+/// Halts the partition where a record is not what was written.
+async fn verify_journal(inner: &Inner, partition: &Partition) {
+    let until = partition.status().position;
+    match verify(inner, partition, until).await {
+        Ok(()) => {
+            tracing::debug!(partition = %partition.id, %until, "the journal is what was written");
+        }
+        Err(damage) => {
+            let reason = format!(
+                "{damage}: stop the service and restore a backup, or set it aside with `eventflow journal quarantine`"
+            );
+            tracing::error!(partition = %partition.id, reason, "the partition is damaged");
+            partition.halt(&reason);
         }
     }
 }
@@ -69,7 +90,7 @@ async fn verify(inner: &Inner, partition: &Partition, until: Position) -> Result
     let (journal, clock) = (&inner.backend.journal, &inner.backend.clock);
     let mut chain = Chain::start(partition.id);
     let mut verified = Position(0);
-    while verified < until {
+    while verified < until && !partition.is_stopped() {
         clock.sleep_until(clock.now().after(VERIFY_PAUSE)).await;
         let entries = match journal.read(partition.id, verified, VERIFY_LIMIT).await {
             Ok(entries) => entries,

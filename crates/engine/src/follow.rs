@@ -1,10 +1,9 @@
 //! Following the journal live: streams of public events, and the feed to a publisher.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use eventflow_domain::{
-    PartitionId, Position, Sequence, Tenant, Timestamp,
-    execution::{Event, Execution},
+    PartitionId, Position, Sequence, Tenant,
     record::{self, Entry},
 };
 use eventflow_ports::{
@@ -18,6 +17,7 @@ use tokio::{
 
 use crate::{
     engine::Inner,
+    folded::Folding,
     lifecycle::lifecycle,
     partition::{Committed, Key, Partition, Tail},
     questions,
@@ -26,8 +26,6 @@ use crate::{
 
 /// Events that wait for a slow reader of a stream; then the stream waits for it.
 const STREAM_BUFFER: usize = 256;
-/// Executions whose state a follower keeps folded; further ones are folded again when they move.
-const FOLDED_MAX: usize = 16_384;
 /// How long another node is asked to wait for something new; then it is asked again.
 pub(crate) const POLL_WAIT: Duration = Duration::from_secs(20);
 /// How long a stream outlasts that nobody leads its partition: several times what a take-over takes.
@@ -193,7 +191,7 @@ struct Follower {
     position: Position,
     /// Read from the journal, not handed out yet.
     read: std::collections::VecDeque<Tail>,
-    folded: HashMap<Key, Execution>,
+    folding: Folding,
 }
 
 /// Where a follower learns of records that are durable.
@@ -226,7 +224,7 @@ impl Follower {
             is_moving: false,
             position,
             read: std::collections::VecDeque::new(),
-            folded: HashMap::new(),
+            folding: Folding::default(),
         }
     }
 
@@ -247,7 +245,7 @@ impl Follower {
             is_moving: inner.membership.is_some(),
             position,
             read: std::collections::VecDeque::new(),
-            folded: HashMap::new(),
+            folding: Folding::default(),
         })
     }
 
@@ -257,7 +255,7 @@ impl Follower {
         if next.is_err() {
             // What was read ahead begins after the record that failed, and part of that one is folded.
             self.read.clear();
-            self.folded.clear();
+            self.folding = Folding::default();
         }
         next
     }
@@ -347,16 +345,14 @@ impl Follower {
         let mut public = Vec::new();
         for committed in &tail.events {
             self.fold_before(committed).await?;
-            let folded = &mut self.folded;
+            let (key, time) = (&committed.key, tail.time);
             for (sequence, event) in (committed.first.0..).map(Sequence).zip(&committed.events) {
-                fold(folded, &committed.key, event, tail.time);
-                if let Some(execution) = folded.get(&committed.key) {
-                    public.extend(lifecycle(execution, sequence, event, tail.time));
+                let definitions = &self.inner.definitions;
+                if let Some(folded) = self.folding.fold(definitions, key, event, time).await? {
+                    public.extend(lifecycle(folded, sequence, event, time));
                 }
             }
-            if folded.get(&committed.key).is_some_and(Execution::is_ended) {
-                folded.remove(&committed.key);
-            }
+            self.folding.forget_ended(key);
         }
         self.position = tail.position;
         Ok((tail.position, public))
@@ -364,39 +360,19 @@ impl Follower {
 
     /// Makes sure that the state right before these events is folded.
     async fn fold_before(&mut self, committed: &Committed) -> Result<(), Refusal> {
-        if committed.first == Sequence(1) || self.folded.contains_key(&committed.key) {
+        if committed.first == Sequence(1) || self.folding.get(&committed.key).is_some() {
             return Ok(());
-        }
-        if self.folded.len() >= FOLDED_MAX {
-            self.folded.clear();
         }
         let events = self.inner.events_of(&committed.key).await?;
         for written in events
             .iter()
             .filter(|written| written.sequence < committed.first)
         {
-            fold(
-                &mut self.folded,
-                &committed.key,
-                &written.event,
-                written.time,
-            );
+            let (event, time) = (&written.event, written.time);
+            let definitions = &self.inner.definitions;
+            let folded = self.folding.fold(definitions, &committed.key, event, time);
+            folded.await?;
         }
         Ok(())
-    }
-}
-
-pub(crate) fn fold(
-    folded: &mut HashMap<Key, Execution>,
-    key: &Key,
-    event: &Event,
-    time: Timestamp,
-) {
-    if let Event::ExecutionRequested(requested) = event {
-        let execution =
-            Execution::requested(key.tenant.clone(), key.id.clone(), requested.clone(), time);
-        folded.insert(key.clone(), execution);
-    } else if let Some(execution) = folded.get_mut(key) {
-        execution.evolve(event, time);
     }
 }

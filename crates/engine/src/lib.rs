@@ -15,6 +15,7 @@ mod error;
 mod events;
 mod executions;
 mod explain;
+mod folded;
 mod follow;
 pub mod frozen;
 mod history;

@@ -2,11 +2,13 @@
 
 use eventflow_domain::{
     Json, Sequence, TaskReference, Timestamp, Value, event_id,
-    execution::{Event, Execution},
+    execution::Event,
     service_call::{CALL_ID, is_service_call},
 };
 use eventflow_ports::LifecycleEvent;
 use serde_json::{Map, json};
+
+use crate::folded::Folded;
 
 /// The types after which nothing follows.
 pub(crate) fn is_terminal(kind: &str) -> bool {
@@ -19,14 +21,15 @@ pub(crate) fn is_terminal(kind: &str) -> bool {
     )
 }
 
-/// The public event of a journal event, given the execution right after it; none where only the history shows it.
+/// The public event of a journal event, given its execution right after it; none where only the history shows it.
 pub(crate) fn lifecycle(
-    execution: &Execution,
+    folded: &Folded,
     sequence: Sequence,
     event: &Event,
     time: Timestamp,
 ) -> Option<LifecycleEvent> {
-    let (kind, mut data) = described(execution, event)?;
+    let (kind, mut data) = described(folded, event)?;
+    let execution = &folded.execution;
     let requested = &execution.requested;
     if is_service_call(&requested.workflow)
         && let Some(call) = requested.labels.get(CALL_ID)
@@ -50,7 +53,8 @@ pub(crate) fn lifecycle(
 
 type Described = (&'static str, Map<String, serde_json::Value>);
 
-fn described(execution: &Execution, event: &Event) -> Option<Described> {
+fn described(folded: &Folded, event: &Event) -> Option<Described> {
+    let execution = &folded.execution;
     let since =
         |from: Option<Timestamp>| json!(from.map(|from| execution.changed_at.since(from).0));
     let whole = || since(Some(execution.created_at));
@@ -89,12 +93,12 @@ fn described(execution: &Execution, event: &Event) -> Option<Described> {
         | Event::BranchSelected { .. } => return None,
         Event::SequenceEntered { task, .. }
         | Event::ForkEntered { task, .. }
-        | Event::WaitStarted { task, .. } => ("task_started", task_fields(execution, task)),
+        | Event::WaitStarted { task, .. } => ("task_started", task_fields(folded, task)),
         Event::TaskScheduled { task, .. } | Event::TimerFired { task, .. } => {
-            ("task_scheduled", task_fields(execution, task))
+            ("task_scheduled", task_fields(folded, task))
         }
         Event::TaskStarted { task, agent, .. } => {
-            let mut data = task_fields(execution, task);
+            let mut data = task_fields(folded, task);
             data.insert("agent".to_owned(), json!(agent.as_str()));
             ("task_started", data)
         }
@@ -104,7 +108,7 @@ fn described(execution: &Execution, event: &Event) -> Option<Described> {
             error,
             at,
         } => {
-            let mut data = task_fields(execution, task);
+            let mut data = task_fields(folded, task);
             data.insert("attempt".to_owned(), json!(attempt.0));
             data.insert("error".to_owned(), json!(error));
             data.insert(
@@ -114,7 +118,7 @@ fn described(execution: &Execution, event: &Event) -> Option<Described> {
             ("task_retried", data)
         }
         Event::TaskCompleted { task, .. } => {
-            let mut data = task_fields(execution, task);
+            let mut data = task_fields(folded, task);
             let state = execution.tasks.get(task);
             data.insert(
                 "durationMs".to_owned(),
@@ -123,23 +127,22 @@ fn described(execution: &Execution, event: &Event) -> Option<Described> {
             data.extend(state.and_then(|state| state.output.as_ref()).map(shown));
             ("task_completed", data)
         }
-        Event::TaskFaulted { task, error, .. } => {
-            ("task_failed", with_error(execution, task, error))
-        }
+        Event::TaskFaulted { task, error, .. } => ("task_failed", with_error(folded, task, error)),
         Event::TaskTimedOut { task, error, .. } => {
-            ("task_timed_out", with_error(execution, task, error))
+            ("task_timed_out", with_error(folded, task, error))
         }
-        Event::TaskSkipped { task, .. } => ("task_skipped", task_fields(execution, task)),
-        Event::TaskCancelled { task } => ("task_cancelled", task_fields(execution, task)),
+        Event::TaskSkipped { task, .. } => ("task_skipped", task_fields(folded, task)),
+        Event::TaskCancelled { task } => ("task_cancelled", task_fields(folded, task)),
     })
 }
 
 fn with_error(
-    execution: &Execution,
+    folded: &Folded,
     task: &TaskReference,
     error: &eventflow_domain::Problem,
 ) -> Map<String, serde_json::Value> {
-    let mut data = task_fields(execution, task);
+    let mut data = task_fields(folded, task);
+    let execution = &folded.execution;
     let scheduled_at = execution.tasks.get(task).map(|state| state.scheduled_at);
     data.insert("error".to_owned(), json!(error));
     data.insert(
@@ -149,9 +152,13 @@ fn with_error(
     data
 }
 
-fn task_fields(execution: &Execution, task: &TaskReference) -> Map<String, serde_json::Value> {
+fn task_fields(folded: &Folded, task: &TaskReference) -> Map<String, serde_json::Value> {
     let mut data = fields([("task", json!(task.to_string()))]);
-    if let Some(state) = execution.tasks.get(task) {
+    if let Some(node) = folded.plan.find(&task.pointer) {
+        let name = &folded.plan.node(node).name;
+        data.insert("name".to_owned(), json!(name));
+    }
+    if let Some(state) = folded.execution.tasks.get(task) {
         data.insert("attempt".to_owned(), json!(state.attempt.0));
         data.extend(
             state

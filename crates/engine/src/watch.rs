@@ -1,17 +1,15 @@
 //! The stream of one execution: its history after a point, then what follows, up to its end, wherever it is led.
 
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
-use eventflow_domain::{
-    PartitionId, Position, Sequence, Timestamp,
-    execution::{Event, Execution},
-};
+use eventflow_domain::{PartitionId, Position, Sequence, Timestamp, execution::Event};
 use eventflow_ports::{LifecycleEvent, inbound::Refusal};
 use tokio::sync::{broadcast, mpsc};
 
 use crate::{
     engine::Inner,
-    follow::{POLL_WAIT, Patience, fold},
+    folded::Folding,
+    follow::{POLL_WAIT, Patience},
     history,
     lifecycle::{is_terminal, lifecycle},
     partition::{Committed, Key, Partition, Tail},
@@ -26,14 +24,12 @@ pub(crate) struct Watch {
     events: mpsc::Sender<Result<LifecycleEvent, Refusal>>,
 }
 
-/// Why a watch does not go on as it did.
+/// Why a watch does not go on as it did, other than that nobody answers for the partition.
 enum Turn {
     /// The stream is over, or nobody listens any more.
     Over,
     /// It begins again from the history, after what was sent.
     Again,
-    /// Nobody answers for the partition.
-    Refused(Refusal),
 }
 
 impl Watch {
@@ -64,9 +60,9 @@ impl Watch {
                 patience.renew();
             }
             match turn {
-                Turn::Over => return,
-                Turn::Again => {}
-                Turn::Refused(refusal) => {
+                Ok(Turn::Over) => return,
+                Ok(Turn::Again) => {}
+                Err(refusal) => {
                     if !patience.bears(&refusal).await {
                         let _ = self.events.send(Err(refusal)).await;
                         return;
@@ -77,38 +73,35 @@ impl Watch {
     }
 
     /// Follows the writer in this process.
-    async fn follow_here(&mut self, partition: &Partition) -> Turn {
+    async fn follow_here(&mut self, partition: &Partition) -> Result<Turn, Refusal> {
         let mut live = partition.follow();
-        let mut folded = HashMap::new();
-        let history = match self.inner.events_of(&self.key).await {
-            Ok(history) => history,
-            Err(refusal) => return Turn::Refused(refusal),
-        };
-        if !self.pass_history(&mut folded, &history).await {
-            return Turn::Over;
+        let mut folding = Folding::default();
+        let history = self.inner.events_of(&self.key).await?;
+        if !self.pass_history(&mut folding, &history).await? {
+            return Ok(Turn::Over);
         }
         loop {
             let tail = tokio::select! {
                 biased;
                 tail = live.recv() => tail,
-                () = self.events.closed() => return Turn::Over,
+                () = self.events.closed() => return Ok(Turn::Over),
             };
             match tail {
                 Ok(tail) => {
-                    if !self.pass_record(&mut folded, &tail).await {
-                        return Turn::Over;
+                    if !self.pass_record(&mut folding, &tail).await? {
+                        return Ok(Turn::Over);
                     }
                 }
                 // Fell behind.
-                Err(broadcast::error::RecvError::Lagged(_)) => return Turn::Again,
-                Err(broadcast::error::RecvError::Closed) => return Turn::Refused(partition.lost()),
+                Err(broadcast::error::RecvError::Lagged(_)) => return Ok(Turn::Again),
+                Err(broadcast::error::RecvError::Closed) => return Err(partition.lost()),
             }
         }
     }
 
     /// Asks whoever leads the partition which records to read, until it is led here.
-    async fn follow_elsewhere(&mut self, home: PartitionId) -> Turn {
-        let mut folded = HashMap::new();
+    async fn follow_elsewhere(&mut self, home: PartitionId) -> Result<Turn, Refusal> {
+        let mut folding = Folding::default();
         let mut passed = Position(0);
         while self.inner.led(home).is_none() {
             let trace = questions::Trace {
@@ -119,32 +112,23 @@ impl Watch {
             let asked = tokio::select! {
                 biased;
                 asked = self.inner.ask(home, trace) => asked,
-                () = self.events.closed() => return Turn::Over,
+                () = self.events.closed() => return Ok(Turn::Over),
             };
-            let read = match asked {
-                Ok(positions) => {
-                    passed = positions.last().copied().unwrap_or(passed);
-                    history::events(&self.inner.backend, home, &self.key, &positions).await
-                }
-                Err(refusal) => Err(refusal),
-            };
-            match read {
-                Ok(events) => {
-                    if !self.pass_history(&mut folded, &events).await {
-                        return Turn::Over;
-                    }
-                }
-                Err(refusal) => return Turn::Refused(refusal),
+            let positions = asked?;
+            passed = positions.last().copied().unwrap_or(passed);
+            let events = history::events(&self.inner.backend, home, &self.key, &positions).await?;
+            if !self.pass_history(&mut folding, &events).await? {
+                return Ok(Turn::Over);
             }
         }
-        Turn::Again
+        Ok(Turn::Again)
     }
 
     async fn pass_history(
         &mut self,
-        folded: &mut HashMap<Key, Execution>,
+        folding: &mut Folding,
         history: &[history::Written],
-    ) -> bool {
+    ) -> Result<bool, Refusal> {
         for history::Written {
             sequence,
             time,
@@ -152,54 +136,53 @@ impl Watch {
             ..
         } in history
         {
-            if !self.pass(folded, *sequence, event, *time).await {
-                return false;
+            if !self.pass(folding, *sequence, event, *time).await? {
+                return Ok(false);
             }
         }
-        true
+        Ok(true)
     }
 
-    async fn pass_record(&mut self, folded: &mut HashMap<Key, Execution>, tail: &Tail) -> bool {
+    async fn pass_record(&mut self, folding: &mut Folding, tail: &Tail) -> Result<bool, Refusal> {
         let key = self.key.clone();
         for committed in tail.events.iter().filter(|committed| committed.key == key) {
             for (sequence, event) in (committed.first.0..).map(Sequence).zip(&committed.events) {
-                if !self.pass(folded, sequence, event, tail.time).await {
-                    return false;
+                if !self.pass(folding, sequence, event, tail.time).await? {
+                    return Ok(false);
                 }
             }
         }
-        true
+        Ok(true)
     }
 
     /// Folds the next event and sends its public form; false when the stream is over.
     async fn pass(
         &mut self,
-        folded: &mut HashMap<Key, Execution>,
+        folding: &mut Folding,
         sequence: Sequence,
         event: &Event,
         time: Timestamp,
-    ) -> bool {
-        let known = folded
+    ) -> Result<bool, Refusal> {
+        let known = folding
             .get(&self.key)
-            .map_or(Sequence(0), |execution| execution.sequence);
+            .map_or(Sequence(0), |folded| folded.execution.sequence);
         if sequence <= known {
-            return true;
+            return Ok(true);
         }
-        fold(folded, &self.key, event, time);
-        let Some(execution) = folded.get(&self.key) else {
-            return true;
-        };
-        let Some(public) = lifecycle(execution, sequence, event, time) else {
-            return true;
+        let definitions = &self.inner.definitions;
+        let folded = folding.fold(definitions, &self.key, event, time).await?;
+        let public = folded.and_then(|folded| lifecycle(folded, sequence, event, time));
+        let Some(public) = public else {
+            return Ok(true);
         };
         let is_last = is_terminal(public.kind);
         if sequence > self.sent {
             self.sent = sequence;
             if self.events.send(Ok(public)).await.is_err() {
-                return false;
+                return Ok(false);
             }
         }
-        !is_last
+        Ok(!is_last)
     }
 }
 

@@ -102,13 +102,14 @@ async fn call(world: World, faults: Faults) -> (World, ExecutionView) {
         causation: None,
         traceparent: None,
     };
-    let mut lives = Lives::of(world, faults);
+    let mut lives = Lives::of(world, faults.clone());
     let began = Instant::now();
     loop {
         assert!(
             began.elapsed() < PATIENCE,
-            "no end after {} lives",
-            lives.count
+            "no end after {} lives: {:?}",
+            lives.count,
+            faults.hit()
         );
         lives.revive().await;
         let turn = async |engine: &eventflow_engine::Engine| {
@@ -116,12 +117,12 @@ async fn call(world: World, faults: Faults) -> (World, ExecutionView) {
             engine.wait(&tenant(), &id, LOOK).await
         };
         let view = answered(lives.live(turn).await);
-        let Some(view) = view.filter(|view| view.status.is_ended()) else {
-            continue;
-        };
-        if !told(&lives.world, &ENDS).is_empty() {
+        if let Some(view) = view.filter(|view| view.status.is_ended())
+            && !told(&lives.world, &ENDS).is_empty()
+        {
             return (lives.world.clone(), view);
         }
+        // Also where it is refused at once: what else there is to do is done meanwhile.
         tokio::time::sleep(LOOK).await;
     }
 }

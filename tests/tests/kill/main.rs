@@ -111,7 +111,10 @@ struct Killed {
     at_ms: Vec<u64>,
 }
 
-/// Kills the service, now and then twice in a row, or an agent besides.
+/// What is killed in turn where the service keeps everything on a server: itself, the server, both.
+const VICTIMS: [(bool, bool); 3] = [(true, false), (false, true), (true, true)];
+
+/// Kills the service, its server or both, the service now and then twice in a row, or an agent besides.
 fn kill(
     mut service: Service,
     mut agents: Agents,
@@ -127,14 +130,29 @@ fn kill(
         if number % AGENT_KILLED_EVERY == 1 {
             agents.replace_one()?;
         }
-        service.kill();
+        let (itself, its_server) = match service.nats() {
+            None => (true, false),
+            Some(_) => VICTIMS[at_ms.len() % VICTIMS.len()],
+        };
+        if itself {
+            service.kill();
+        }
+        if let Some(server) = service.nats()
+            && its_server
+        {
+            server.kill();
+            server.restart();
+        }
         at_ms.push(now_ms());
+        // What was open before says little of what is open at the next kill.
+        load.open.store(0, Ordering::SeqCst);
+        if !itself {
+            continue;
+        }
         if number % KILLED_WHILE_STARTING_EVERY == 2 && at_ms.len() < kills {
             service.kill_while_starting(Duration::from_millis(5 + number * 13 % 80));
             at_ms.push(now_ms());
         }
-        // What was open before says little of what is open at the next kill.
-        load.open.store(0, Ordering::SeqCst);
         service.restart();
     }
     Ok(Killed {

@@ -114,6 +114,12 @@ impl Remaking {
         Ok(incident.map_or(State::Open, |incident| State::Closed { incident }))
     }
 
+    /// The quarantine that the journal was last made again by.
+    pub(super) async fn made_by(&self) -> Result<Option<String>, NatsQuarantineError> {
+        let journal = info(&self.context, &self.needed.name).await?;
+        Ok(journal.and_then(|journal| journal.config.metadata.get(INCIDENT).cloned()))
+    }
+
     pub(super) async fn examine(&self, cut: Position) -> Result<Examined, NatsQuarantineError> {
         let stream = self.journal().await?;
         let subject = self.needed.subjects.concat();

@@ -3,11 +3,12 @@
 use std::collections::HashSet;
 
 use eventflow_domain::{
-    Attempt, DurationMs, Json,
+    AgentName, Attempt, DurationMs, Json,
     execution::{Status, TaskStatus},
 };
 use eventflow_ports::inbound::{
-    Heartbeat, LeaseRequest, LeasedTask, Refusal, ResultOutcome, TaskResult, TaskToken, TaskVerdict,
+    Begin, Heartbeat, LeaseRequest, LeasedTask, Refusal, ResultOutcome, TaskResult, TaskToken,
+    TaskVerdict,
 };
 use serde_json::json;
 use tokio::time::Instant;
@@ -36,6 +37,7 @@ macro_rules! tasks_contract {
                 clause_06_a_heartbeat_extends_the_lease_and_tells_of_a_cancellation,
                 clause_07_a_lease_that_passes_ends_the_attempt,
                 clause_08_an_attempt_leased_before_a_restart_is_accepted_after_it,
+                clause_09_an_attempt_is_begun_by_one_agent_while_it_is_wanted,
             ]
         );
     };
@@ -380,5 +382,59 @@ pub async fn clause_08_an_attempt_leased_before_a_restart_is_accepted_after_it(
     assert_eq!(
         (view.status, view.output),
         (Status::Completed, Some(Json::of("shipped")))
+    );
+}
+
+/// Clause 9.
+pub async fn clause_09_an_attempt_is_begun_by_one_agent_while_it_is_wanted(
+    fixture: &impl EngineFixture,
+) {
+    const LONGER: DurationMs = DurationMs(600_000);
+    start(fixture, request_as("faulted", pair())).await;
+    let charge = lease_one(fixture, "charge").await;
+    let ship = lease_one(fixture, "ship").await;
+    let holder = lease_request(&["ship"], 1, SHORT).agent;
+    let begin = |token: &str, agent: &AgentName| Begin {
+        token: TaskToken(token.into()),
+        agent: agent.clone(),
+        lease_for: Some(LONGER),
+    };
+    let other = AgentName::parse("other").expect("a name");
+    for _ in 0..2 {
+        let begins = vec![
+            begin(&ship.token.0, &holder),
+            begin("nonsense", &holder),
+            begin(&ship.token.0, &other),
+        ];
+        let answers = fixture.tasks().begin(&tenant("acme"), begins).await;
+        assert!(
+            matches!(
+                &answers[..],
+                [Ok(until), Err(Refusal::NotFound(_)), Err(Refusal::Contradiction(_))] if *until > ship.deadline
+            ),
+            "{answers:?}"
+        );
+        fixture.restart().await;
+    }
+    let rivals = vec![begin(&ship.token.0, &holder)];
+    let answers = fixture.tasks().begin(&tenant("rival"), rivals).await;
+    assert!(
+        matches!(&answers[..], [Err(Refusal::NotFound(_))]),
+        "{answers:?}"
+    );
+
+    // What was completed, and what was cancelled beside it.
+    accepted(fixture, &charge, fail(false)).await;
+    let begins = [&charge, &ship].map(|task| begin(&task.token.0, &holder));
+    let answers = fixture.tasks().begin(&tenant("acme"), begins.into()).await;
+    assert!(
+        matches!(
+            &answers[..],
+            [
+                Err(Refusal::Contradiction(_)),
+                Err(Refusal::Contradiction(_))
+            ]
+        ),
+        "{answers:?}"
     );
 }

@@ -6,6 +6,7 @@ pub(crate) mod held;
 pub(crate) mod life;
 pub(crate) mod lives;
 pub(crate) mod log;
+pub(crate) mod nats;
 pub(crate) mod nodes;
 pub(crate) mod requests;
 pub(crate) mod scene;
@@ -22,6 +23,7 @@ use eventflow_ports::{
     BlobStore, Clock, DefinitionStore, EventPublisher, HttpClient, Ids, Journal, KeyStore,
     TaskQueue, View,
 };
+use nats::NatsStores;
 
 /// What survives a crash of the engine.
 #[derive(Clone)]
@@ -30,6 +32,8 @@ pub(crate) enum Stores {
     Memory(Arc<MemoryStores>),
     /// A directory of SQLite files, closed and opened again with each engine.
     Sqlite(Arc<tempfile::TempDir>),
+    /// A NATS server; each engine is another node, with a connection and views of its own.
+    Nats(Arc<NatsStores>),
 }
 
 /// The memory adapters.
@@ -74,17 +78,28 @@ impl World {
         Self::new(Stores::Sqlite(Arc::new(directory)), clock)
     }
 
+    /// On a server of its own that syncs everything.
+    pub(crate) fn nats(clock: Arc<dyn Clock>) -> Self {
+        Self::new(Stores::Nats(Arc::new(NatsStores::start())), clock)
+    }
+
     /// A life of the engine, whose port calls go through `faults`.
     pub(crate) async fn live(&self, faults: &Faults) -> Result<Engine, StartError> {
-        let config = Config {
+        let mut config = Config {
             partitions: self.partitions,
             ..Config::default()
         };
+        if let Stores::Nats(stores) = &self.stores {
+            config.node = stores.another_node();
+        }
         Engine::start(self.backend(faults).await, config).await
     }
 
     /// The ports of a life, for a test that puts its own in place of some.
     pub(crate) async fn backend(&self, faults: &Faults) -> Backend {
+        if let Stores::Nats(stores) = &self.stores {
+            return stores.backend(self, faults).await;
+        }
         let (journal, view, definitions, blobs, keys): Parts = match &self.stores {
             Stores::Memory(stores) => (
                 Arc::new(stores.journal.clone()),
@@ -103,6 +118,7 @@ impl World {
                     store.keys(),
                 )
             }
+            Stores::Nats(_) => unreachable!("has a backend of its own"),
         };
         let queue: Arc<dyn TaskQueue> = Arc::new(MemoryTaskQueue::default());
         let http: Arc<dyn HttpClient> = Arc::new(self.http.clone());

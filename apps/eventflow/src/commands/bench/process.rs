@@ -97,15 +97,14 @@ async fn service(bench: &Bench, prefix: &str) -> anyhow::Result<Spawned> {
             "RUST_LOG",
             std::env::var("RUST_LOG").unwrap_or_else(|_| "warn".into()),
         );
-    match &bench.nats {
-        Some(url) => command.args(["--store", url, "--nats-prefix", prefix]),
-        None => {
-            let store = directory.join("store");
-            command
-                .arg("--store")
-                .arg(format!("sqlite:{}", store.display()))
-        }
-    };
+    if let Some(url) = &bench.nats {
+        command.args(["--store", url, "--nats-prefix", prefix]);
+    } else {
+        let store = directory.join("store");
+        command
+            .arg("--store")
+            .arg(format!("sqlite:{}", store.display()));
+    }
     if let Some(partitions) = bench.partitions {
         command.args(["--partitions", &partitions.to_string()]);
     }

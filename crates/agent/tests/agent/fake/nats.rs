@@ -9,7 +9,7 @@ use async_nats::{
     Client,
     jetstream::{
         self,
-        consumer::{AckPolicy, pull},
+        consumer::{AckPolicy, PullConsumer, pull},
         stream::{self, RetentionPolicy, Stream},
     },
 };
@@ -89,6 +89,13 @@ impl Side {
         let stream = self.stream().await;
         let info = stream.consumer_info(queue).await.unwrap();
         info.num_ack_pending
+    }
+
+    /// How many messages of so many a queue gives at once, to whoever asks next.
+    pub(crate) async fn at_hand(&self, queue: &str, max: usize) -> usize {
+        let consumer: PullConsumer = self.stream().await.get_consumer(queue).await.unwrap();
+        let batch = consumer.fetch().max_messages(max).messages().await.unwrap();
+        batch.count().await
     }
 
     /// What has no JSON of a task in it.
