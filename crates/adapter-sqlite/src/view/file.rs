@@ -9,7 +9,7 @@ use std::{
 };
 
 use eventflow_domain::{PartitionId, Position};
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, OpenFlags, config::DbConfig};
 
 use super::{query, trust::Trust};
 use crate::{
@@ -149,6 +149,8 @@ impl ViewFile {
         let connection = Connection::open_with_flags(&self.path, flags)?;
         connection.busy_timeout(BUSY_TIMEOUT)?;
         connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
+        // Otherwise every look-up by id is planned again, in case another value made another partial index fit.
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
         connection.execute_batch(&format!(
             "PRAGMA synchronous = {};
              PRAGMA wal_autocheckpoint = {CHECKPOINT_AT_PAGES};
