@@ -115,10 +115,17 @@ impl<T: DeserializeOwned> FromRequest<Shared> for Json<T> {
 
     async fn from_request(request: Request, shared: &Shared) -> Result<Self, Trouble> {
         let raw = Raw::from_request(request, shared).await?;
-        if !raw.media.as_deref().is_some_and(is_json) {
+        Ok(Self(raw.json()?))
+    }
+}
+
+impl Raw {
+    /// What it says, where it says that it is JSON.
+    pub(crate) fn json<T: DeserializeOwned>(&self) -> Result<T, Trouble> {
+        if !self.media.as_deref().is_some_and(is_json) {
             return Err(unsupported("application/json"));
         }
-        Ok(Self(read(&raw.bytes)?))
+        Ok(read(&self.bytes)?)
     }
 }
 

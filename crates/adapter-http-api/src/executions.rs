@@ -15,7 +15,7 @@ use eventflow_wire::v1::{
 };
 
 use crate::{
-    body::{Json, Segments, answer},
+    body::{Raw, Segments, answer},
     header as request,
     query::Pairs,
     shape,
@@ -46,8 +46,10 @@ const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-appli
 pub(crate) async fn start(
     State(shared): State<Shared>,
     headers: HeaderMap,
-    Json(body): Json<StartBody>,
+    raw: Raw,
 ) -> Result<Response, Trouble> {
+    let turn = shared.turn_to_start().await;
+    let body: StartBody = raw.json()?;
     let given = StartContext {
         idempotency_key: request::idempotency_key(&headers)?,
         traceparent: request::traceparent(&headers),
@@ -55,6 +57,7 @@ pub(crate) async fn start(
     };
     let start = start_execution(shared.tenant(), body, given)?;
     let started = shared.executions().start(start).await?;
+    drop(turn);
     let Some(wait) = request::preferred_wait(&headers) else {
         return Ok(accepted(started.view));
     };

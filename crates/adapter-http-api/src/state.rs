@@ -1,6 +1,6 @@
 //! What every handler shares: the ports, the bounds on what waits, and whether the service is draining.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use eventflow_domain::Tenant;
@@ -17,8 +17,13 @@ pub const STREAMS_MAX: usize = 1_024;
 /// Bodies on their way in, all together, bytes: more than a hundred of the largest, and less than a small machine has.
 /// One that comes in one piece does not count.
 const ARRIVING_BYTES_MAX: usize = 128 * 1024 * 1024;
+/// Starts that are carried out at once: as many as a writer decides in one turn. The rest of a burst does not stand before
+/// agents that ask for what it began with.
+const STARTING_MAX: usize = 64;
+/// A start that has waited so long for its turn goes on without: something else holds the others up.
+const TURN_WITHIN: Duration = Duration::from_millis(200);
 /// How long a caller should stay away who found every place to wait taken.
-const PLACES_RETRY_AFTER: std::time::Duration = std::time::Duration::from_secs(1);
+const PLACES_RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// The inbound ports that the API is a face of.
 #[derive(Clone)]
@@ -47,6 +52,7 @@ struct Inner {
     waiting: Arc<Semaphore>,
     streams: Arc<Semaphore>,
     arriving: Arc<Semaphore>,
+    starting: Arc<Semaphore>,
     draining: watch::Sender<bool>,
     openapi: Bytes,
 }
@@ -59,6 +65,7 @@ impl Shared {
             waiting: Arc::new(Semaphore::new(WAITING_MAX)),
             streams: Arc::new(Semaphore::new(STREAMS_MAX)),
             arriving: Arc::new(Semaphore::new(ARRIVING_BYTES_MAX)),
+            starting: Arc::new(Semaphore::new(STARTING_MAX)),
             draining: watch::Sender::new(false),
             openapi,
         }))
@@ -124,6 +131,16 @@ impl Shared {
                 "requests with more than {ARRIVING_BYTES_MAX} bytes are on their way: try again later"
             ))
         })
+    }
+
+    /// A turn to start an execution, given back when dropped; none after a while, which is no reason not to start.
+    pub(crate) async fn turn_to_start(&self) -> Option<OwnedSemaphorePermit> {
+        let starting = &self.0.starting;
+        if let Ok(turn) = Arc::clone(starting).try_acquire_owned() {
+            return Some(turn);
+        }
+        let turn = Arc::clone(starting).acquire_owned();
+        tokio::time::timeout(TURN_WITHIN, turn).await.ok()?.ok()
     }
 
     /// Whoever waits stops waiting, every stream ends.

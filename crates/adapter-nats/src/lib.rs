@@ -35,6 +35,8 @@ mod subject;
 mod tasks;
 mod view_copies;
 
+/// What [`connect`] gives, and everything else is opened with.
+pub use async_nats::Client;
 pub use blobs::NatsBlobs;
 pub use config::NatsConfig;
 pub use connect::{ConnectError, ConnectOptions, connect, connect_system};

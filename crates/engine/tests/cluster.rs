@@ -7,9 +7,13 @@ use std::sync::{
     atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 
-use eventflow_domain::{DurationMs, ExecutionId, Json, PartitionId, Sequence, execution::Status};
+use async_trait::async_trait;
+use bytes::Bytes;
+use eventflow_domain::{
+    DurationMs, ExecutionId, Json, PartitionId, Position, Sequence, execution::Status,
+};
 use eventflow_ports::{
-    Journal, ListQuery,
+    Appending, Journal, JournalEntry, ListQuery, ReadError, ReadLimit,
     inbound::{
         Action, Controls, Executions, Refusal, ResultOutcome, StreamFrom, TaskVerdict, Tasks,
     },
@@ -424,6 +428,77 @@ async fn an_old_leader_cannot_write_behind_its_successor() {
         .await
         .expect("started");
     assert_eq!(ended(&one, &execution).await, Status::Completed);
+}
+
+/// A journal whose first records are not what was written, from some moment on.
+struct Damaged {
+    journal: Arc<dyn Journal>,
+    since: Arc<AtomicBool>,
+}
+
+#[async_trait]
+impl Journal for Damaged {
+    fn append(&self, partition: PartitionId, expected: Position, record: Bytes) -> Appending {
+        self.journal.append(partition, expected, record)
+    }
+
+    async fn read(
+        &self,
+        partition: PartitionId,
+        after: Position,
+        limit: ReadLimit,
+    ) -> Result<Vec<JournalEntry>, ReadError> {
+        let mut entries = self.journal.read(partition, after, limit).await?;
+        if let Some(first) = entries.first_mut()
+            && first.position == Position(1)
+            && self.since.load(Ordering::SeqCst)
+        {
+            let mut record = first.record.to_vec();
+            *record.last_mut().expect("a record has bytes") ^= 1;
+            first.record = record.into();
+        }
+        Ok(entries)
+    }
+
+    async fn head(&self, partition: PartitionId) -> Result<Position, ReadError> {
+        self.journal.head(partition).await
+    }
+}
+
+/// Whoever takes over reads no further back than his view makes him; what is behind is read beside the work.
+#[tokio::test]
+async fn damage_far_back_is_found_by_whoever_leads_later() {
+    let nodes = Nodes::by_hand(2);
+    let one = nodes.start().await;
+    let since = Arc::new(AtomicBool::new(false));
+    let damaged = |backend: &mut eventflow_engine::Backend| {
+        let journal = backend.journal.clone();
+        let since = since.clone();
+        backend.journal = Arc::new(Damaged { journal, since });
+    };
+    let two = nodes.start_with(damaged).await;
+    two.engine.verify_journals();
+    nodes.balanced(&[one.clone(), two.clone()]).await;
+    let kept = two.leads()[0];
+    // What it leads from the beginning was sound when it was read.
+    nodes.second(&[&one, &two]).await;
+    since.store(true, Ordering::SeqCst);
+    one.die().await;
+    let stopped = || {
+        let partitions = two.partitions().into_iter();
+        let taken = partitions.filter(|view| view.id != kept);
+        taken.clone().count() == 1
+            && taken
+                .map(|view| format!("{view:?}"))
+                .all(|view| view.contains("record 1"))
+    };
+    for _ in 0..20 {
+        nodes.second(&[&two]).await;
+        if stopped() {
+            return;
+        }
+    }
+    panic!("{:#?}", two.partitions());
 }
 
 #[tokio::test]

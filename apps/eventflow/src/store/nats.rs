@@ -4,7 +4,8 @@ use std::ops::RangeInclusive;
 
 use anyhow::anyhow;
 use eventflow_adapter_nats::{
-    ConnectOptions, NatsQuarantined, NatsReader, SetAside, StoredMessage, connect, connect_system,
+    Client, ConnectOptions, NatsQuarantined, NatsReader, SetAside, StoredMessage, connect,
+    connect_system,
 };
 use eventflow_adapter_sqlite::ViewReader;
 use eventflow_domain::{Digest, Json, PartitionId, Position, Tenant};
@@ -24,7 +25,7 @@ const SHOWN_BYTES: usize = 40;
 pub(crate) struct Nats {
     /// The connection lives on its own thread while a command computes.
     runtime: Runtime,
-    client: async_nats::Client,
+    client: Client,
     prefix: String,
     pub(crate) reader: NatsReader,
 }
