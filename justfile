@@ -16,7 +16,7 @@ test *args:
 
 # the system tests that any store serves, on a NATS server
 test-nats:
-    EVENTFLOW_TEST_STORE=nats cargo test -p eventflow-tests --test workflows --test kill --test hostile
+    EVENTFLOW_TEST_STORE=nats cargo test --workspace --test workflows --test kill --test hostile
 
 # what runs on every change: format, lints, docs, packages, tests
 ci:

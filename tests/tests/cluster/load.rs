@@ -1,4 +1,4 @@
-//! A hundred starts a second, by whichever node answers.
+//! So many starts a second, by whichever node answers.
 
 use std::{
     sync::{
@@ -13,8 +13,8 @@ use eventflow_tests::Client;
 use serde_json::{Value, json};
 use tokio::{sync::Semaphore, task::JoinSet};
 
-/// Starts a second.
-const RATE: u32 = 100;
+/// Starts a second. Three nodes that are not optimised have no more than that to spare on a small machine.
+const RATE: u32 = if cfg!(debug_assertions) { 30 } else { 100 };
 /// Starts that wait for an answer; the next one waits for one of them.
 const WAITING_MAX: usize = 2_000;
 /// A node that is frozen answers nothing: the next one is asked.
