@@ -35,4 +35,4 @@ mod workflows;
 
 pub use serve::{CONNECTIONS_MAX, DRAIN_MAX, router, serve};
 pub use shape::view as execution_view;
-pub use state::{Api, STREAMS_MAX, WAITING_MAX};
+pub use state::{Api, STARTING_MAX, STREAMS_MAX, WAITING_MAX};

@@ -19,7 +19,7 @@ pub const STREAMS_MAX: usize = 1_024;
 const ARRIVING_BYTES_MAX: usize = 128 * 1024 * 1024;
 /// Starts that are carried out at once: as many as a writer decides in one turn. The rest of a burst does not stand before
 /// agents that ask for what it began with.
-const STARTING_MAX: usize = 64;
+pub const STARTING_MAX: usize = 64;
 /// A start that has waited so long for its turn goes on without: something else holds the others up.
 const TURN_WITHIN: Duration = Duration::from_millis(200);
 /// How long a caller should stay away who found every place to wait taken.

@@ -1,8 +1,16 @@
 //! Executions over HTTP: start, wait, read, list.
 
-use std::time::Duration;
+use std::{
+    future::pending,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use crate::support::*;
+use eventflow_adapter_http_api::{STARTING_MAX, router};
 use eventflow_domain::{
     Attempt, TaskReference, Timestamp,
     execution::{Status, TaskStatus},
@@ -40,6 +48,30 @@ async fn a_start_is_202_with_its_place() {
     assert_eq!(answer.json()["executionId"], "order-17");
     assert_eq!(answer.json()["status"], "pending");
     assert_eq!(answer.json()["createdAt"], "2026-03-01T09:30:00.000Z");
+}
+
+/// Agents that ask for the first tasks of a burst do not stand behind the rest of it. A store that does not answer holds
+/// nobody else up for long.
+#[tokio::test(start_paused = true)]
+async fn a_burst_of_starts_takes_turns_for_a_moment() {
+    const BURST: usize = 3 * STARTING_MAX;
+    let asked = Arc::new(AtomicUsize::new(0));
+    let counted = asked.clone();
+    let mut ports = Ports::default();
+    ports.executions.expect_start().returning(move |_| {
+        counted.fetch_add(1, Ordering::Relaxed);
+        Box::pin(pending())
+    });
+    let app = router(ports.api());
+    let start = || {
+        let app = app.clone();
+        tokio::spawn(async move { ask(&app, post("/v1/executions", START)).await })
+    };
+    let _starting: Vec<_> = (0..BURST).map(|_| start()).collect();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(asked.load(Ordering::Relaxed), STARTING_MAX);
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert_eq!(asked.load(Ordering::Relaxed), BURST);
 }
 
 #[tokio::test]
