@@ -9,6 +9,7 @@ mod telemetry;
 
 use std::{
     net::SocketAddr,
+    pin::pin,
     process::ExitCode,
     sync::Arc,
     time::{Duration, Instant},
@@ -38,6 +39,9 @@ const BACKLOG: u32 = 4_096;
 /// What it could not start with: a flag, a file, a port or a store. Nothing was changed.
 const EXIT_REFUSED: u8 = 2;
 
+/// Where nodes share the partitions, each has a leader by then, also those of a node that has just died; if not, this one
+/// says so and answers for the rest.
+const LED_WITHIN: Duration = Duration::from_secs(10);
 /// What was let in becomes durable within this when the service stops, or the disk is full; ten seconds are promised,
 /// of which requests may take half.
 const DRAIN_MAX: Duration = Duration::from_secs(4);
@@ -90,12 +94,7 @@ async fn run(config: &Config, started: Instant) -> anyhow::Result<()> {
     let workflows =
         definitions::register(&*engine.definitions(), config.workflows.as_deref()).await?;
 
-    let stop = told_to_stop()?;
-    println!(
-        "EventFlow ready on http://{address} (store {}, {workflows} workflows, after {} ms)",
-        config.store,
-        started.elapsed().as_millis()
-    );
+    let mut stop = pin!(told_to_stop()?);
     let api = Api {
         executions: engine.clone(),
         controls: engine.clone(),
@@ -108,12 +107,26 @@ async fn run(config: &Config, started: Instant) -> anyhow::Result<()> {
     // Tasks of their own run on workers, where connections are; this thread would be woken for each of them.
     let http = eventflow_adapter_http_api::serve(listener, api, connections_max, told(&stopped));
     let mut faces = vec![tokio::spawn(http)];
+    let mut is_told = false;
     if let Some(Nats { inbound, findings }) = nats {
         tracing::info!("{findings}");
         let messages = inbound.serve(inbound_ports(&engine), told(&stopped));
         faces.push(tokio::spawn(messages));
+        tokio::select! {
+            led = timeout(LED_WITHIN, engine.ready()) => if led.is_err() {
+                tracing::warn!("some partitions have no leader: /readyz says why");
+            },
+            () = &mut stop => is_told = true,
+        }
     }
-    stop.await;
+    if !is_told {
+        println!(
+            "EventFlow ready on http://{address} (store {}, {workflows} workflows, after {} ms)",
+            config.store,
+            started.elapsed().as_millis()
+        );
+        stop.await;
+    }
     stopping.send_replace(true);
     for face in faces {
         face.await
