@@ -269,6 +269,15 @@ fn a_store_that_is_none_is_refused() {
 }
 
 #[test]
+fn the_environment_says_which_servers_of_nats_are_meant() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut command = program(directory.path());
+    command.args(["--listen", "127.0.0.1:0", "--store", "nats:"]);
+    let said = process::run(command.env("NATS_URL", "nats://127.0.0.1:9"));
+    refused(said, &["no NATS server answers at 127.0.0.1:9"]);
+}
+
+#[test]
 fn a_wrong_flag_is_refused_with_the_right_one() {
     let directory = tempfile::tempdir().unwrap();
     let said = start(directory.path(), &["--partition", "2"]).exits(2);
