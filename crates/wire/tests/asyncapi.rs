@@ -212,9 +212,12 @@ fn what_is_told_of_executions_fits() {
         ("workflow_execution_started", json!({"serviceCallId": "c"})),
         (
             "task_completed",
-            json!({"task": "/do/0/a", "attempt": 1, "agent": "w", "output": [1], "durationMs": 3}),
+            json!({"task": "/do/0/a", "name": "a", "attempt": 1, "agent": "w", "output": [1], "durationMs": 3}),
         ),
-        ("task_failed", json!({"task": "/do/0/a", "error": error})),
+        (
+            "task_failed",
+            json!({"task": "/do/0/a", "name": "a", "error": error}),
+        ),
         (
             "workflow_execution_failed",
             json!({"serviceCallId": "c", "error": error, "durationMs": 5}),

@@ -1,4 +1,4 @@
-//! Three servers, three nodes, agents over NATS, a hundred starts a second, and one fault after the other: nothing that
+//! Three servers, three nodes, agents over NATS, many starts a second, and one fault after the other: nothing that
 //! was acknowledged is lost, everything ends right, and work goes on soon after each healing.
 
 mod load;

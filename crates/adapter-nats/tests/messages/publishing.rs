@@ -88,7 +88,7 @@ fn event(
 #[tokio::test]
 async fn an_event_is_told_with_its_envelope_and_its_status() {
     let store = Published(Servers::single());
-    let data = json!({"task": "/do/0/charge", "attempt": 1});
+    let data = json!({"task": "/do/0/charge", "name": "charge", "attempt": 1});
     let events = vec![event("e1", 3, "task_completed", &data)];
     let publisher = store.publisher().await;
     publisher
@@ -128,7 +128,7 @@ async fn an_event_is_told_with_its_envelope_and_its_status() {
         );
     }
     let expected = json!({"executionId": "e1", "workflow": {"namespace": "default", "name": "order.eu",
-        "version": "1.0.0"}, "sequence": 3, "task": "/do/0/charge", "attempt": 1});
+        "version": "1.0.0"}, "sequence": 3, "task": "/do/0/charge", "name": "charge", "attempt": 1});
     assert_eq!(*body, expected);
 
     let told = somebody.stored("EVENTFLOW_STATUS").await;
@@ -208,7 +208,7 @@ async fn executions_are_told_of_side_by_side_and_each_in_order() {
                     &format!("e{number}"),
                     sequence,
                     "task_started",
-                    &json!({"task": "/do/0/a"}),
+                    &json!({"task": "/do/0/a", "name": "a"}),
                 )
             })
         })
@@ -237,8 +237,8 @@ async fn executions_are_told_of_side_by_side_and_each_in_order() {
 async fn what_is_not_taken_holds_up_what_follows_of_its_execution() {
     let store = Published(Servers::single());
     let publisher = store.publisher().await;
-    let small = json!({"task": "/do/0/a"});
-    let large = json!({"task": "/do/0/a", "output": "x".repeat(10_000)});
+    let small = json!({"task": "/do/0/a", "name": "a"});
+    let large = json!({"task": "/do/0/a", "name": "a", "output": "x".repeat(10_000)});
     let batch = vec![
         event("e1", 1, "task_started", &small),
         event("e1", 2, "task_completed", &large),

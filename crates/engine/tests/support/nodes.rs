@@ -13,12 +13,12 @@ use bytes::Bytes;
 use eventflow_adapter_memory::{
     Faults, ManualClock, MemoryLeadership, MemoryPeers, MemoryTaskQueue, MemoryView,
 };
-use eventflow_domain::{DurationMs, ExecutionId, NodeName, PartitionId};
+use eventflow_domain::{DurationMs, ExecutionId, NodeName, PartitionId, execution::Status};
 use eventflow_engine::{Backend, Cluster, Config, Engine, Node};
 use eventflow_ports::{
     Answering, Clock, Leadership, LeadershipError, Mark, PeerError, Peers, Responder, Roll,
     TaskQueue,
-    inbound::{PartitionView, System},
+    inbound::{Executions, PartitionView, System},
 };
 
 use super::{
@@ -223,6 +223,18 @@ impl TestNode {
         let partitions = self.partitions().into_iter();
         let own = partitions.filter(|view| view.leader.as_deref() == Some(self.name.as_str()));
         own.map(|view| view.id).collect()
+    }
+
+    /// Where an execution stands, asked here.
+    pub(crate) async fn status(&self, execution: &ExecutionId) -> Status {
+        let view = self.engine.view(&tenant(), execution).await;
+        view.expect("seen").status
+    }
+
+    /// How it ended, waited for here.
+    pub(crate) async fn ended(&self, execution: &ExecutionId) -> Status {
+        let view = self.engine.wait(&tenant(), execution, PATIENCE).await;
+        view.expect("seen").status
     }
 
     /// It dies, and everybody who asks it learns that at once, as from a connection that is closed.

@@ -110,3 +110,11 @@ pub(crate) async fn complete(engine: &Engine, task: &LeasedTask) {
     let outcome = bring(engine, completed(task)).await;
     assert!(matches!(outcome, ResultOutcome::Accepted), "{outcome:?}");
 }
+
+/// Three agent steps, one after the other.
+pub(crate) fn three_tasks() -> Json {
+    workflow(
+        "three",
+        ["a", "b", "c"].map(|name| (name.to_owned(), agent_task(&json!({})))),
+    )
+}

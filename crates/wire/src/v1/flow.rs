@@ -194,9 +194,7 @@ pub enum Word {
 /// What of an event's data a status tells.
 #[derive(Deserialize)]
 struct Told {
-    #[serde(default)]
-    task: Option<String>,
-    /// The task's name, where it is not the last part of its reference.
+    /// Of a task.
     #[serde(default)]
     name: Option<String>,
     #[serde(default)]
@@ -235,7 +233,7 @@ impl Status {
             Kind::Step => Self::Step {
                 flow_id,
                 run_id,
-                step_id: told.name.or_else(|| told.task.as_deref().map(last))?,
+                step_id: told.name?,
                 status,
                 error,
                 timestamp,
@@ -264,13 +262,6 @@ fn words(error: eventflow_domain::Problem) -> String {
         (Some(words), None) | (None, Some(words)) => words,
         (None, None) => error.kind.as_ref().to_owned(),
     }
-}
-
-/// The last part of a task's reference, which is its name in documents that name tasks by key.
-fn last(reference: &str) -> String {
-    let pointer = reference.split('[').next().unwrap_or_default();
-    let token = pointer.rsplit('/').next().unwrap_or_default();
-    token.replace("~1", "/").replace("~0", "~")
 }
 
 #[cfg(test)]
@@ -419,7 +410,8 @@ mod tests {
 
     #[test]
     fn every_lifecycle_event_has_its_status() {
-        let word = |kind| match Status::of(&event(kind, r#"{"task":"/do/0/a~1b[3]"}"#)) {
+        let word = |kind| match Status::of(&event(kind, r#"{"task":"/do/0/a~1b[3]","name":"a/b"}"#))
+        {
             Some(Status::Step {
                 step_id, status, ..
             }) => {
