@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use async_nats::{Client, HeaderMap, Message, RequestErrorKind, Subject, Subscriber};
+use async_nats::{Client, HeaderMap, Message, Subject, Subscriber};
 use bytes::Bytes;
 use eventflow_ports::{Answering, PeerError, Responder, Source};
 use futures::StreamExt as _;
@@ -73,14 +73,15 @@ pub(super) async fn start(
     })))
 }
 
-/// Returns once the server has heard all that was said to it before: what it answers to a question to nobody comes after
-/// that.
+/// Returns once the server has heard all that was said to it before: what is said to ourselves comes back after that. No
+/// answer would tell the same, but not where somebody listens to everything.
 async fn heard(client: &Client) -> Result<(), Source> {
-    match client.request(client.new_inbox(), Bytes::new()).await {
-        Err(error) if error.kind() == RequestErrorKind::NoResponders => Ok(()),
-        Err(error) => Err(error.into()),
-        Ok(_) => Err("a new inbox answers requests".into()),
-    }
+    let inbox = client.new_inbox();
+    let mut echo = client.subscribe(inbox.clone()).await?;
+    client.publish(inbox, Bytes::new()).await?;
+    let came = echo.next().await;
+    came.map(drop)
+        .ok_or_else(|| "the connection to NATS was closed".into())
 }
 
 impl Desk {

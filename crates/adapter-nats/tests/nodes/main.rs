@@ -3,6 +3,7 @@
 
 mod agents;
 mod fixture;
+mod listened;
 mod losses;
 #[path = "../support/mod.rs"]
 mod support;
