@@ -13,14 +13,14 @@ use eventflow_domain::{Digest, Json, WorkflowId};
 use eventflow_ports::{
     Definition,
     inbound::{
-        MockControls, MockExecutions, MockSystem, MockTasks, MockWorkflows, Refusal, Registered,
-        ResultOutcome,
+        MockControls, MockEvents, MockExecutions, MockSystem, MockTasks, MockWorkflows, Refusal,
+        Registered, ResultOutcome,
     },
 };
 use libfuzzer_sys::fuzz_target;
 use tower::ServiceExt as _;
 
-const PATHS: [&str; 8] = [
+const PATHS: [&str; 9] = [
     "/v1/workflows",
     "/v1/workflows/validate",
     "/v1/executions",
@@ -29,6 +29,7 @@ const PATHS: [&str; 8] = [
     "/v1/tasks/t/fail",
     "/v1/tasks/t/heartbeat",
     "/v1/tasks/results",
+    "/v1/events",
 ];
 
 thread_local! {
@@ -41,10 +42,12 @@ thread_local! {
 fuzz_target!(|bytes: &[u8]| {
     APP.with_borrow(|(runtime, app)| {
         for path in PATHS {
-            let media: &[&str] = if path.starts_with("/v1/workflows") {
-                &["application/json", "application/yaml"]
-            } else {
-                &["application/json"]
+            let media: &[&str] = match path {
+                "/v1/workflows" | "/v1/workflows/validate" => {
+                    &["application/json", "application/yaml"]
+                }
+                "/v1/events" => &["application/json", "application/cloudevents+json"],
+                _ => &["application/json"],
             };
             for media in media {
                 runtime.block_on(post(app, path, media, bytes));
@@ -109,11 +112,17 @@ fn ports() -> Api {
         let accepted = results.iter().map(|_| ResultOutcome::Accepted).collect();
         Box::pin(ready(accepted))
     });
+    let mut events = MockEvents::new();
+    events.expect_accept().returning(|_, event| {
+        event.data.to_value();
+        Box::pin(ready(Ok(Vec::new())))
+    });
     Api {
         executions: Arc::new(executions),
         controls: Arc::new(MockControls::new()),
         workflows: Arc::new(workflows),
         tasks: Arc::new(tasks),
+        events: Arc::new(events),
         system: Arc::new(MockSystem::new()),
     }
 }
