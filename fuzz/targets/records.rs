@@ -45,7 +45,11 @@ fn read(bytes: &[u8]) {
     for entry in &record.entries {
         if let Entry::Execution(events) = entry {
             let Ok(parsed) = events.parse() else { continue };
-            let (tenant, id, at) = (events.tenant.clone(), events.execution.clone(), record.header.time);
+            let (tenant, id, at) = (
+                events.tenant.clone(),
+                events.execution.clone(),
+                record.header.time,
+            );
             let history = parsed.iter().map(|(_, event)| (event, at));
             // Whatever was written folds; where it begins with no start, it is not the beginning.
             if let Some(mut execution) = Execution::fold(tenant, id, history) {
