@@ -24,6 +24,10 @@ pub struct NatsConfig {
     pub open_within: Duration,
 }
 
+/// An acknowledgement that takes longer is lost, mostly with a stream's leader: what was published is looked for, or
+/// published again, sooner than anything else is given up. Far above what a write of three servers takes.
+const ACKNOWLEDGED_WITHIN: Duration = Duration::from_secs(2);
+
 impl Default for NatsConfig {
     fn default() -> Self {
         Self {
@@ -44,8 +48,13 @@ impl NatsConfig {
     pub(crate) fn context(&self, client: &Client) -> Context {
         ContextBuilder::new()
             .timeout(self.answer_within)
-            .ack_timeout(self.answer_within)
+            .ack_timeout(self.acknowledged_within())
             .build(client.clone())
+    }
+
+    /// How long the server may take over what is published, or written to a bucket.
+    pub(crate) fn acknowledged_within(&self) -> Duration {
+        self.answer_within.min(ACKNOWLEDGED_WITHIN)
     }
 
     /// What the names of streams and buckets begin with.

@@ -93,7 +93,7 @@ impl Partition {
             context: context.clone(),
             stream: needed.name.clone(),
             subject: stream::subject(needed),
-            answer_within: config.answer_within,
+            acknowledged_within: config.acknowledged_within(),
         });
         Self { stream, pipeline }
     }

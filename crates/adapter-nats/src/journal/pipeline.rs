@@ -42,7 +42,7 @@ pub(super) struct Target {
     pub(super) context: Context,
     pub(super) stream: String,
     pub(super) subject: String,
-    pub(super) answer_within: Duration,
+    pub(super) acknowledged_within: Duration,
 }
 
 /// The mouth of a partition's pipeline.
@@ -225,7 +225,7 @@ impl Run {
                 .await?
                 .await
         };
-        let result = timeout(self.target.answer_within, acknowledged)
+        let result = timeout(self.target.acknowledged_within, acknowledged)
             .await
             .unwrap_or_else(|_| Err(PublishError::new(PublishErrorKind::TimedOut)));
         judge(result, expected, limit)
