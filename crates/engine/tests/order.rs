@@ -146,6 +146,7 @@ async fn a_repeat_is_answered_only_after_the_first_is_durable() {
 
     // The same of results: a repeat and a contradiction wait for the result that they repeat or contradict.
     let task = next_task(&scene.engine).await;
+    scene.log.shows(&["published"]).await;
     scene.log.take();
     let mut brought = Vec::new();
     for result in [completed(&task), completed(&task)] {

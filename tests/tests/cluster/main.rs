@@ -5,6 +5,7 @@ mod load;
 mod site;
 
 use std::{
+    fmt::Write as _,
     sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
@@ -25,6 +26,8 @@ const LASTS: std::ops::RangeInclusive<u64> = 1..=20;
 const LASTS_MAX_OF_FEW: u64 = 6;
 /// Work goes on this soon after a healing.
 const GOES_ON_WITHIN: Duration = Duration::from_secs(10);
+/// A node that says what it waits for says so within this.
+const EXPLAINED_WITHIN: Duration = Duration::from_secs(3);
 /// Between a healing and the next fault.
 const REST: Duration = Duration::from_secs(2);
 /// What is open at the end is done by then.
@@ -171,6 +174,7 @@ async fn break_and_heal(
         let took = works(&anyone, &format!("after-{number}"))
             .await
             .with_context(|| format!("after fault {number}, {fault:?} for {lasts:?}"))?;
+        println!("work went on within {took:.1?}");
         slowest = slowest.max(took);
         tokio::time::sleep(REST).await;
     }
@@ -195,12 +199,27 @@ async fn works(anyone: &Anyone, when: &str) -> anyhow::Result<Duration> {
         }
         Ok(())
     };
-    tokio::time::timeout(GOES_ON_WITHIN, all)
-        .await
-        .with_context(|| {
-            format!("work does not go on within {GOES_ON_WITHIN:?} on all {SIZE} nodes")
-        })??;
+    let Ok(done) = tokio::time::timeout(GOES_ON_WITHIN, all).await else {
+        anyhow::bail!(
+            "work does not go on within {GOES_ON_WITHIN:?} on all {SIZE} nodes:{}",
+            explained(anyone, when).await
+        );
+    };
+    done?;
     Ok(began.elapsed())
+}
+
+/// What each node says of what was started there, and of the partitions.
+async fn explained(anyone: &Anyone, when: &str) -> String {
+    let mut all = String::new();
+    for (node, client) in anyone.clients().iter().enumerate() {
+        let explain = format!("/v1/executions/{when}-node-{node}/explain");
+        for path in [explain.as_str(), "/v1/system"] {
+            let said = tokio::time::timeout(EXPLAINED_WITHIN, client.get_once(path)).await;
+            let _ = write!(all, "\n  node {node}, {path}: {said:?}");
+        }
+    }
+    all
 }
 
 async fn all_end_right(anyone: &Arc<Anyone>, acknowledged: &[String]) -> anyhow::Result<()> {

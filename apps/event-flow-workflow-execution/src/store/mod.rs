@@ -40,7 +40,7 @@ pub(crate) async fn open(
     match &config.store {
         Store::Memory => Ok(memory(http)),
         Store::Sqlite(directory) => sqlite(directory.clone(), config.partitions(), http).await,
-        Store::Nats(servers) => nats::open(config, servers, node, http).await,
+        Store::Nats(servers) => Box::pin(nats::open(config, servers, node, http)).await,
     }
 }
 

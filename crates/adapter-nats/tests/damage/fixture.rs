@@ -23,6 +23,8 @@ const SUBJECT: &str = "eventflow.journal.1";
 /// Records before the damage: three epochs of four.
 pub(crate) const RECORDS: u64 = 12;
 const PER_EPOCH: u64 = 4;
+/// Tries to store one message; each takes a few seconds where no answer comes.
+const TRIES_MAX: usize = 4;
 
 pub(crate) struct Site {
     pub(crate) client: Client,
@@ -90,15 +92,14 @@ impl Site {
             ..needed.clone()
         };
         let stream = context.create_stream(open).await.expect("created");
-        for message in messages {
+        for (sequence, message) in (1..).zip(messages) {
             let payload = match message {
                 Stored::Record(record) => record.clone(),
                 Stored::Hole => "to be removed".into(),
             };
-            let publish = context.publish_with_headers(SUBJECT, HeaderMap::new(), payload);
-            let stored = publish.await.expect("published").await.expect("stored");
+            store(&context, sequence, payload).await;
             if matches!(message, Stored::Hole) {
-                stream.delete_message(stored.sequence).await.expect("gone");
+                stream.delete_message(sequence).await.expect("gone");
             }
         }
         context.update_stream(needed).await.expect("as it was");
@@ -116,11 +117,16 @@ impl Site {
         &self,
         first: u64,
     ) -> Result<NatsQuarantined, NatsQuarantineError> {
-        NatsQuarantined::set_aside(&self.client, "eventflow", &order(first)).await
+        Box::pin(NatsQuarantined::set_aside(
+            &self.client,
+            "eventflow",
+            &order(first),
+        ))
+        .await
     }
 
     pub(crate) async fn reader(&self) -> NatsReader {
-        NatsReader::open(&self.client, "eventflow")
+        Box::pin(NatsReader::open(&self.client, "eventflow"))
             .await
             .expect("a store")
     }
@@ -178,4 +184,21 @@ fn records() -> Vec<Bytes> {
     (0..RECORDS)
         .map(|number| next(&mut chain, Epoch(number / PER_EPOCH + 1)))
         .collect()
+}
+
+/// Stores the next message. Where three servers have just made the stream, an answer may be late or missing.
+async fn store(context: &Context, sequence: u64, payload: Bytes) {
+    let mut failed = Vec::new();
+    for _ in 0..TRIES_MAX {
+        let publish = context.publish_with_headers(SUBJECT, HeaderMap::new(), payload.clone());
+        match publish.await.expect("published").await {
+            Ok(stored) => return assert_eq!(stored.sequence, sequence),
+            Err(error) => failed.push(error),
+        }
+        let stream = context.get_stream(STREAM).await;
+        if stream.is_ok_and(|stream| stream.cached_info().state.last_sequence == sequence) {
+            return;
+        }
+    }
+    panic!("message {sequence} could not be stored: {failed:?}");
 }
