@@ -1,22 +1,21 @@
 //! The `EventPublisher` port: lifecycle events, statuses and outcomes of calls, on streams that others read.
 //!
-//! In order per execution, whatever fails on the way: of one execution a message is sent once the one before is
-//! acknowledged, while those of others are under way beside it. Then the feed's position is written, once for the batch.
+//! In order, whatever fails on the way: what goes to one stream goes as a [`batch`]. Then the feed's position is written,
+//! once for all of it.
 
+mod batch;
 mod feeds;
 
-use std::{collections::HashMap, time::Duration};
+use std::time::Duration;
 
 use async_nats::{
-    Client, HeaderMap,
-    jetstream::{
-        Context,
-        stream::{Config, DiscardPolicy, PersistenceMode, RetentionPolicy, StorageType},
-    },
+    Client, HeaderMap, HeaderName,
+    header::NATS_MESSAGE_ID,
+    jetstream::stream::{Config, DiscardPolicy, PersistenceMode, RetentionPolicy, StorageType},
 };
 use async_trait::async_trait;
 use bytes::Bytes;
-use eventflow_domain::{ExecutionId, PartitionId, Position, Tenant, service_call::is_service_call};
+use eventflow_domain::{PartitionId, Position, service_call::is_service_call};
 use eventflow_ports::{EventPublisher, LifecycleEvent, PublishError};
 use eventflow_wire::{
     envelope::Envelope,
@@ -26,14 +25,15 @@ use eventflow_wire::{
         flow::Status,
     },
 };
-use futures::{StreamExt as _, TryStreamExt as _, future::try_join_all, stream};
+use futures::future::try_join;
 use tokio::time::Instant;
 
-use self::feeds::Feeds;
-use crate::{NatsConfig, OpenError, stream as streams, subject::Subjects};
+use self::{
+    batch::{Batches, Outgoing},
+    feeds::Feeds,
+};
+use crate::{NatsConfig, OpenError, headers, stream as streams, subject::Subjects};
 
-/// Executions that are told of at once, each by one event at a time: some milliseconds' worth of what a server takes.
-const UNACKNOWLEDGED_MAX: usize = 256;
 /// How long lifecycle events are there for a reader that was away: a week. The history keeps them for longer.
 const EVENTS_KEPT: Duration = Duration::from_hours(7 * 24);
 /// How long statuses and outcomes of calls are: they are read live, or after a restart of their reader.
@@ -42,16 +42,17 @@ const STATUS_KEPT: Duration = Duration::from_hours(24);
 /// [`EventPublisher`] on `<PREFIX>_EVENTS` and `<PREFIX>_STATUS`.
 #[derive(Debug)]
 pub struct NatsPublisher {
-    context: Context,
+    events: Batches,
+    status: Batches,
     subjects: Subjects,
     feeds: Feeds,
 }
 
-/// One message on its way out.
-struct Outgoing {
-    subject: String,
-    headers: HeaderMap,
-    payload: Bytes,
+/// What is to be told, by stream.
+#[derive(Debug, Default)]
+struct Told {
+    events: Vec<Outgoing>,
+    status: Vec<Outgoing>,
 }
 
 impl NatsPublisher {
@@ -65,30 +66,26 @@ impl NatsPublisher {
         }
         let feeds = Feeds::open(client, config).await?;
         Ok(Self {
-            context,
+            events: Batches::new(client, config.answer_within),
+            status: Batches::new(client, config.answer_within),
             subjects,
             feeds,
         })
     }
 
-    /// Everything that an event is told by: itself, and what it means to those who know no lifecycle events.
-    fn outgoing(&self, event: LifecycleEvent) -> Result<Vec<Outgoing>, PublishError> {
+    /// Adds everything that an event is told by: itself, and what it means to those who know no lifecycle events.
+    fn tell(&self, event: LifecycleEvent, told: &mut Told) -> Result<(), PublishError> {
         let subject = self.subjects.event(&event);
         let call = CallEvent::of(&event);
         let is_call = is_service_call(&event.workflow);
         let status = (!is_call).then(|| Status::of(&event)).flatten();
         let event = CloudEvent::from(event);
         let envelope = event.envelope();
-        let payload = Bytes::copy_from_slice(event.data.as_str().as_bytes());
-        let mut outgoing = vec![Outgoing {
-            subject,
-            headers: headers(&envelope),
-            payload,
-        }];
+        let headers = with_id(&envelope);
         if let Some(status) = status {
-            outgoing.push(Outgoing {
+            told.status.push(Outgoing {
                 subject: self.subjects.status(),
-                headers: headers(&of_kind(envelope.clone(), status.kind())),
+                headers: of_kind(headers.clone(), status.kind()),
                 payload: json(&status)?,
             });
         }
@@ -96,34 +93,19 @@ impl NatsPublisher {
             let about = Envelope {
                 subject: Some(call.call_id().clone()),
                 partition_key: Some(call.call_id().clone()),
-                ..of_kind(envelope, call.kind())
+                ..envelope
             };
-            outgoing.push(Outgoing {
+            told.status.push(Outgoing {
                 subject: self.subjects.call_events(event.tenantid.as_str()),
-                headers: headers(&about),
+                headers: of_kind(with_id(&about), call.kind()),
                 payload: json(&call)?,
             });
         }
-        Ok(outgoing)
-    }
-
-    /// Sends what one execution has to tell, each event once what told the one before is in its streams.
-    async fn tell(&self, events: Vec<LifecycleEvent>) -> Result<(), PublishError> {
-        for event in events {
-            let sending = self.outgoing(event)?.into_iter().map(|it| self.send(it));
-            try_join_all(sending).await?;
-        }
-        Ok(())
-    }
-
-    async fn send(&self, message: Outgoing) -> Result<(), PublishError> {
-        let sent =
-            self.context
-                .publish_with_headers(message.subject, message.headers, message.payload);
-        sent.await
-            .map_err(unavailable)?
-            .await
-            .map_err(unavailable)?;
+        told.events.push(Outgoing {
+            subject,
+            headers,
+            payload: Bytes::copy_from_slice(event.data.as_str().as_bytes()),
+        });
         Ok(())
     }
 }
@@ -136,11 +118,13 @@ impl EventPublisher for NatsPublisher {
         through: Position,
         events: Vec<LifecycleEvent>,
     ) -> Result<(), PublishError> {
-        stream::iter(by_execution(events))
-            .map(|events| Ok(self.tell(events)))
-            .try_buffer_unordered(UNACKNOWLEDGED_MAX)
-            .try_collect::<()>()
-            .await?;
+        let mut told = Told::default();
+        for event in events {
+            self.tell(event, &mut told)?;
+        }
+        try_join(self.events.send(told.events), self.status.send(told.status))
+            .await
+            .map_err(PublishError::Unavailable)?;
         self.feeds.advance(partition, through).await
     }
 
@@ -149,37 +133,17 @@ impl EventPublisher for NatsPublisher {
     }
 }
 
-/// The events of each execution, in their order.
-fn by_execution(events: Vec<LifecycleEvent>) -> Vec<Vec<LifecycleEvent>> {
-    let mut places = HashMap::<(Tenant, ExecutionId), usize>::new();
-    let mut all: Vec<Vec<LifecycleEvent>> = Vec::new();
-    for event in events {
-        let key = (event.tenant.clone(), event.execution.clone());
-        let place = *places.entry(key).or_insert(all.len());
-        if place == all.len() {
-            all.push(Vec::new());
-        }
-        all[place].push(event);
-    }
-    all
-}
-
 /// The same message, said in another way: its shape has another name.
-fn of_kind(envelope: Envelope, kind: &str) -> Envelope {
-    Envelope {
-        kind: Some(kind.into()),
-        data_schema: Some(schema(kind)),
-        ..envelope
-    }
+fn of_kind(mut headers: HeaderMap, kind: &str) -> HeaderMap {
+    headers.insert(HeaderName::from_static("ce-type"), kind);
+    headers.insert(HeaderName::from_static("ce-dataschema"), &*schema(kind));
+    headers
 }
 
-fn headers(envelope: &Envelope) -> HeaderMap {
-    let mut headers = HeaderMap::new();
-    for (name, value) in envelope.headers() {
-        headers.insert(name, value);
-    }
+fn with_id(envelope: &Envelope) -> HeaderMap {
+    let mut headers = headers::of(envelope);
     if let Some(id) = &envelope.id {
-        headers.insert("Nats-Msg-Id", id.as_ref());
+        headers.insert(NATS_MESSAGE_ID, id.as_ref());
     }
     headers
 }
@@ -229,6 +193,7 @@ fn told(config: &NatsConfig) -> Config {
         max_bytes: -1,
         max_message_size: -1,
         allow_direct: true,
+        allow_batch_publish: true,
         ..Config::default()
     }
 }

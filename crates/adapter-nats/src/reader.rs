@@ -329,7 +329,10 @@ impl From<StreamMessage> for StoredMessage {
 }
 
 /// The names of all streams that begin as the store's do.
-async fn names(context: &Context, config: &NatsConfig) -> Result<BTreeSet<String>, StoreReadError> {
+pub(crate) async fn names(
+    context: &Context,
+    config: &NatsConfig,
+) -> Result<BTreeSet<String>, StoreReadError> {
     let prefix = config.upper_prefix();
     let begins = ["", "KV_", "OBJ_"].map(|kind| format!("{kind}{prefix}_"));
     let all: Vec<String> = context

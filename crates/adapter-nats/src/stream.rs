@@ -116,7 +116,8 @@ pub(crate) async fn open(
     deadline: Instant,
 ) -> Result<Stream<()>, OpenError> {
     loop {
-        let verified = match create_or_verify(context, needed).await {
+        // Boxed, since a configuration is large and held by whatever opens a stream.
+        let verified = match Box::pin(create_or_verify(context, needed)).await {
             Ok(()) => is_reached(context, needed).await,
             Err(error) => Err(error),
         };
@@ -281,6 +282,11 @@ pub(crate) fn differences(needed: &Config, found: &Config) -> Vec<Difference> {
         &found.allow_rollup,
     );
     check("allow_direct", &needed.allow_direct, &found.allow_direct);
+    check(
+        "allow_batched",
+        &needed.allow_batch_publish,
+        &found.allow_batch_publish,
+    );
     check(
         "allow_msg_ttl",
         &needed.allow_message_ttl,

@@ -32,6 +32,10 @@ pub(crate) const POLL_WAIT: Duration = Duration::from_secs(20);
 const TAKE_OVER_MAX: Duration = Duration::from_mins(1);
 /// Between two looks for the new leader.
 const MOVE_PAUSE: Duration = Duration::from_millis(100);
+/// Events that a publisher is given at once, of as many records as there are by then; a record is not divided.
+const PUBLISHED_AT_ONCE: usize = 1_024;
+/// How long events wait for company behind those that were just published: what goes together costs a fraction.
+const PUBLISH_LINGER: Duration = Duration::from_millis(100);
 /// Between two tries of a publisher that does not answer.
 const PUBLISH_PAUSE: Duration = Duration::from_millis(200);
 
@@ -162,7 +166,7 @@ pub(crate) async fn publish(inner: Arc<Inner>, partition: Arc<Partition>) {
     };
     let mut follower = Follower::of_reign(inner, partition.clone(), from);
     loop {
-        let (position, events) = match follower.next().await {
+        let (position, events) = match follower.next_up_to(PUBLISHED_AT_ONCE).await {
             Ok(next) => next,
             Err(_) if partition.is_stopped() => return,
             Err(refusal) => {
@@ -177,6 +181,9 @@ pub(crate) async fn publish(inner: Arc<Inner>, partition: Arc<Partition>) {
         {
             tracing::warn!(%error, "events could not be published, trying again");
             tokio::time::sleep(PUBLISH_PAUSE).await;
+        }
+        if events.len() < PUBLISHED_AT_ONCE {
+            tokio::time::sleep(PUBLISH_LINGER).await;
         }
     }
 }
@@ -258,6 +265,29 @@ impl Follower {
             self.folding = Folding::default();
         }
         next
+    }
+
+    /// The same, and those of the records that are durable already behind it, until there are so many.
+    async fn next_up_to(&mut self, max: usize) -> Result<(Position, Vec<LifecycleEvent>), Refusal> {
+        let (mut position, mut events) = self.next().await?;
+        while events.len() < max && self.is_behind() {
+            // What failed comes again, after what is there.
+            let Ok((next, more)) = self.next().await else {
+                break;
+            };
+            position = next;
+            events.extend(more);
+        }
+        Ok((position, events))
+    }
+
+    /// Whether the next record is there.
+    fn is_behind(&self) -> bool {
+        let durable = match &self.source {
+            Source::Here(partition, _) => partition.status().position,
+            Source::Elsewhere => self.position,
+        };
+        !self.read.is_empty() || durable > self.position
     }
 
     async fn pass_next(&mut self) -> Result<(Position, Vec<LifecycleEvent>), Refusal> {

@@ -52,7 +52,7 @@ pub struct Envelope {
 impl Envelope {
     /// The headers of binary mode, the payload's `content-type` included. Names are in lower case; values are
     /// percent-encoded where the `CloudEvents` HTTP binding, which the NATS binding follows, asks for it.
-    pub fn headers(&self) -> Vec<(&'static str, String)> {
+    pub fn headers(&self) -> impl Iterator<Item = (&'static str, Cow<'_, str>)> {
         let texts = [
             ("ce-id", &self.id),
             ("ce-source", &self.source),
@@ -64,21 +64,17 @@ impl Envelope {
             ("ce-dataschema", &self.data_schema),
             ("traceparent", &self.traceparent),
         ];
-        let mut headers = vec![
-            ("ce-specversion", SPEC_VERSION.to_owned()),
-            ("content-type", JSON.to_owned()),
+        let texts = texts
+            .into_iter()
+            .filter_map(|(name, text)| Some((name, encoded(text.as_deref()?))));
+        let time = self.time.map(|time| ("ce-time", time.to_string().into()));
+        let tenant = self.tenant.as_ref();
+        let tenant = tenant.map(|tenant| ("ce-tenantid", tenant.as_str().into()));
+        let fixed = [
+            ("ce-specversion", SPEC_VERSION.into()),
+            ("content-type", JSON.into()),
         ];
-        headers.extend(texts.into_iter().filter_map(|(name, value)| {
-            let value = value.as_deref()?;
-            Some((name, encoded(value)))
-        }));
-        headers.extend(self.time.map(|time| ("ce-time", time.to_string())));
-        headers.extend(
-            self.tenant
-                .as_ref()
-                .map(|tenant| ("ce-tenantid", tenant.to_string())),
-        );
-        headers
+        fixed.into_iter().chain(texts).chain(time).chain(tenant)
     }
 }
 
@@ -266,8 +262,8 @@ impl Structured {
 }
 
 /// A header's value.
-fn encoded(text: &str) -> String {
-    utf8_percent_encode(text, ENCODED).to_string()
+fn encoded(text: &str) -> Cow<'_, str> {
+    utf8_percent_encode(text, ENCODED).into()
 }
 
 /// The other way round; what is no encoding stays as it is.
@@ -305,13 +301,14 @@ mod tests {
 
     #[test]
     fn an_envelope_survives_its_headers() {
-        let headers = full().headers();
+        let full = full();
+        let headers: Vec<_> = full.headers().collect();
         assert!(headers.iter().all(|(_, value)| value.is_ascii()));
         assert!(headers.contains(&("ce-time", "2026-03-01T09:30:00.000Z".into())));
         assert!(headers.contains(&("ce-correlationid", "caf%C3%A9%20%221%25%22%20%2541".into())));
-        let headers = headers.iter().map(|(name, value)| (*name, value.as_str()));
+        let headers = headers.iter().map(|(name, value)| (*name, value.as_ref()));
         let message = Message::read(headers, b"{\"a\": 1}").unwrap();
-        assert_eq!(message.envelope, full());
+        assert_eq!(message.envelope, full);
         assert_eq!(message.data.as_str(), r#"{"a":1}"#);
     }
 

@@ -237,8 +237,8 @@ fn what_is_told_of_executions_fits() {
         }
         let event = CloudEvent::from(event);
         schemas.check("lifecycle", &event.data.to_value());
-        let headers = event.envelope().headers().into_iter();
-        let headers: Map<String, Value> = headers
+        let envelope = event.envelope();
+        let headers: Map<String, Value> = (envelope.headers())
             .map(|(name, value)| (name.to_owned(), Value::from(value)))
             .collect();
         schemas.check("envelopeOut", &Value::Object(headers));

@@ -11,7 +11,7 @@ use eventflow_wire::{
     v1::{Time, tasks::QueuedTask},
 };
 
-use crate::bucket::token;
+use crate::{bucket::token, headers};
 
 /// The partition of the task's execution: who begins it for an agent asks there.
 const PARTITION: &str = "eventflow-partition";
@@ -61,10 +61,7 @@ pub(super) fn written(offer: TaskOffer, dispatch: u32) -> Option<(HeaderMap, Byt
         traceparent: offer.traceparent.clone(),
         ..Envelope::default()
     };
-    let mut headers = HeaderMap::new();
-    for (name, value) in envelope.headers() {
-        headers.insert(name, value);
-    }
+    let mut headers = headers::of(&envelope);
     headers.insert(NATS_MESSAGE_ID, id);
     headers.insert(PARTITION, offer.partition.to_string());
     let body = serde_json::to_vec(&QueuedTask::of(offer)?).ok()?;

@@ -195,46 +195,66 @@ async fn a_service_call_is_told_as_one_and_not_as_a_flow() {
     assert_eq!(told[1].2["responseMeta"]["status"], 204);
 }
 
+/// One event of each of so many executions, then the next of each, and so on.
+fn rounds(name: &str, executions: u64, each: u64) -> Vec<LifecycleEvent> {
+    let data = json!({"task": "/do/0/a", "name": "a"});
+    let of_round =
+        |sequence| (0..executions).map(move |number| (format!("{name}-{number}"), sequence));
+    (1..=each)
+        .flat_map(of_round)
+        .map(|(execution, sequence)| event(&execution, sequence, "task_started", &data))
+        .collect()
+}
+
 #[tokio::test]
-async fn executions_are_told_of_side_by_side_and_each_in_order() {
-    const EXECUTIONS: u64 = 400;
-    const EVENTS: u64 = 5;
+async fn more_than_a_window_is_told_in_its_order() {
     let store = Published(Servers::synced());
     let publisher = store.publisher().await;
-    let events: Vec<_> = (1..=EVENTS)
-        .flat_map(|sequence| {
-            (0..EXECUTIONS).map(move |number| {
-                event(
-                    &format!("e{number}"),
-                    sequence,
-                    "task_started",
-                    &json!({"task": "/do/0/a", "name": "a"}),
-                )
-            })
-        })
-        .collect();
+    let events = rounds("e", 400, 5);
+    let ids: Vec<_> = events.iter().map(|event| event.id.clone()).collect();
     let began = std::time::Instant::now();
     publisher
         .publish(PartitionId(0), Position(1), events)
         .await
         .unwrap();
-    println!("{} events in {:?}", EXECUTIONS * EVENTS, began.elapsed());
-    let mut last = std::collections::HashMap::<String, u64>::new();
-    for (_, _, body) in Somebody::connect(&store.0)
-        .await
-        .stored("EVENTFLOW_EVENTS")
-        .await
-    {
-        let sequence = body["sequence"].as_u64().unwrap();
-        let execution = body["executionId"].as_str().unwrap().to_owned();
-        let before = last.insert(execution, sequence);
-        assert_eq!(before.unwrap_or_default() + 1, sequence);
-    }
-    assert_eq!(last.len() as u64, EXECUTIONS);
+    println!("{} events in {:?}", ids.len(), began.elapsed());
+    assert_eq!(store.published().await, ids);
 }
 
 #[tokio::test]
-async fn what_is_not_taken_holds_up_what_follows_of_its_execution() {
+async fn those_who_tell_at_once_do_not_take_each_others_batches() {
+    const PARTITIONS: u16 = 3;
+    let store = Published(Servers::single());
+    let client = store.0.connect().await;
+    let beside = NatsPublisher::open(&client, &store.config()).await;
+    let again = NatsPublisher::open(&client, &store.config()).await;
+    let nodes = [store.publisher().await, beside.unwrap(), again.unwrap()];
+    let mut expected = Vec::new();
+    let mut telling = Vec::new();
+    for (number, node) in nodes.iter().enumerate() {
+        for partition in (0..PARTITIONS).map(PartitionId) {
+            for round in 1..=2 {
+                // More than a window: both have one open at the same time.
+                let events = rounds(&format!("e-{number}-{partition}-{round}"), 200, 4);
+                expected.extend(events.iter().map(|event| event.id.clone()));
+                telling.push(async move {
+                    let position = Position(round);
+                    node.publish(partition, position, events).await
+                });
+            }
+        }
+    }
+    for told in futures::future::join_all(telling).await {
+        told.unwrap();
+    }
+    let mut published = store.published().await;
+    published.sort_unstable();
+    expected.sort_unstable();
+    assert_eq!(published, expected);
+}
+
+#[tokio::test]
+async fn what_is_not_taken_holds_up_what_follows() {
     let store = Published(Servers::single());
     let publisher = store.publisher().await;
     let small = json!({"task": "/do/0/a", "name": "a"});

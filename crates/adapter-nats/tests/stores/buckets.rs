@@ -1,5 +1,7 @@
 //! The buckets that the stores find or make, and what other tools see in them.
 
+use std::collections::BTreeSet;
+
 use async_nats::jetstream::{
     kv,
     stream::{Config, StorageType},
@@ -7,6 +9,7 @@ use async_nats::jetstream::{
 use bytes::Bytes;
 use eventflow_adapter_nats::{
     NatsBlobs, NatsConfig, NatsDefinitions, NatsKeys, NatsLeadership, NatsViewCopies, OpenError,
+    remove_store,
 };
 use eventflow_domain::{Digest, Json, NodeName, PartitionId, Position, Tenant, WorkflowId};
 use eventflow_ports::{
@@ -55,6 +58,30 @@ async fn a_bucket_that_differs_is_named_setting_by_setting_and_left_alone() {
     let left = context.get_stream("KV_EVENTFLOW_LEASES").await;
     let left = left.expect("still there").cached_info().config.clone();
     assert_eq!(left.storage, StorageType::Memory, "overwritten");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_is_removed_and_another_one_stays() {
+    let stores = Stores::single();
+    let client = stores.servers.connect().await;
+    let of = |prefix: &str| NatsConfig {
+        prefix: prefix.to_owned(),
+        ..stores.config.clone()
+    };
+    for prefix in ["bench", "bench-2"] {
+        let config = of(prefix);
+        NatsKeys::open(&client, &config).await.expect("opened");
+        NatsBlobs::open(&client, &config).await.expect("opened");
+    }
+    assert_eq!(remove_store(&client, "bench").await.expect("removed"), 2);
+    let left: BTreeSet<_> = (stores.context().await.stream_names())
+        .map(|name| name.expect("a name"))
+        .collect()
+        .await;
+    let others = ["KV_BENCH-2_KEYS", "OBJ_BENCH-2_BLOBS"];
+    assert_eq!(left, BTreeSet::from(others.map(str::to_owned)));
+    assert_eq!(remove_store(&client, "bench").await.expect("nothing"), 0);
+    assert!(remove_store(&client, "no.prefix").await.is_err());
 }
 
 fn differing(refused: Result<(), OpenError>, of: &str) -> Vec<&'static str> {
