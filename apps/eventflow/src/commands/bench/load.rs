@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{bail, ensure};
+use anyhow::{Context, bail, ensure};
 use eventflow_agent::{Answer, Call, Server};
 use eventflow_domain::execution::Status;
 use eventflow_wire::v1::{Problem, Time};
@@ -96,6 +96,16 @@ impl Load {
             finished: Mutex::default(),
             bar,
         }
+    }
+
+    /// Runs one execution to its end, whatever that is: those that are measured are checked.
+    pub(crate) async fn warm_up(&self) -> anyhow::Result<()> {
+        let id = format!("{}-first", self.run);
+        let execution = self.execute(self.server_of(0), &id);
+        let answer = tokio::time::timeout(END_WITHIN, execution).await;
+        answer
+            .context("the first execution has not ended")?
+            .map(drop)
     }
 
     /// Runs all of it.

@@ -14,6 +14,7 @@ use std::time::Instant;
 
 use anyhow::{Context, bail};
 use clap::ValueEnum;
+use eventflow_adapter_nats::{ConnectOptions, connect, remove_store};
 use eventflow_agent::Call;
 
 use crate::{Common, Outcome, output, output::Format, service::Service, words};
@@ -41,6 +42,7 @@ What is measured, and how:
   deviceBytes    what the service caused to be written to block devices (/proc/PID/io), per step
   fsyncs         the service's own count from /metrics; null where it has none
   requests       HTTP requests of the load and of the agent
+One execution goes ahead, unmeasured: the queue of its tasks is made with the first one.
 With --server the service's memory, CPU time and bytes are unknown: null.
 Every output is checked; a wrong or missing one makes the exit code 1.")]
 pub(crate) struct Bench {
@@ -97,11 +99,37 @@ pub(crate) enum Results {
 impl Bench {
     pub(crate) async fn run(self, common: &Common) -> anyhow::Result<Outcome> {
         process::raise_open_files();
-        let setting = self.setting();
         let prefix = format!("bench-{:x}", words::now().0);
+        let measured = self.measured(common, &prefix).await;
+        if let Some(url) = &self.nats {
+            clear(url, &prefix).await;
+        }
+        let (finished, report) = measured?;
+        let format = if self.json {
+            Format::Json
+        } else {
+            common.output
+        };
+        match format {
+            Format::Json => output::json(&report)?,
+            Format::Text => output::line(report.describe())?,
+        }
+        for wrong in finished.wrong.iter().take(WRONG_SHOWN_MAX) {
+            eprintln!("{wrong}");
+        }
+        Ok(if finished.wrong.is_empty() {
+            Outcome::Yes
+        } else {
+            Outcome::No
+        })
+    }
+
+    /// Starts what is to be started, and measures.
+    async fn measured(&self, common: &Common, prefix: &str) -> anyhow::Result<(Finished, Report)> {
+        let setting = self.setting();
         let spawned = match &common.server {
             Some(_) if !self.embedded && self.nats.is_none() => Vec::new(),
-            _ => process::services(&self, &prefix).await?,
+            _ => process::services(self, prefix).await?,
         };
         let urls: Vec<_> = match &common.server {
             Some(url) if spawned.is_empty() => vec![url.clone()],
@@ -127,28 +155,11 @@ impl Bench {
         register(service, &workload).await?;
         let agent = if setting.workload.needs_agent() {
             let url = self.nats.as_deref().unwrap_or(&urls[0]);
-            Some(process::agent(url, &prefix, common.token.as_deref(), &self).await?)
+            Some(process::agent(url, prefix, common.token.as_deref(), self).await?)
         } else {
             None
         };
-        let (finished, report) = measure(&services, spawned, agent, workload, setting).await?;
-        let format = if self.json {
-            Format::Json
-        } else {
-            common.output
-        };
-        match format {
-            Format::Json => output::json(&report)?,
-            Format::Text => output::line(report.describe())?,
-        }
-        for wrong in finished.wrong.iter().take(WRONG_SHOWN_MAX) {
-            eprintln!("{wrong}");
-        }
-        Ok(if finished.wrong.is_empty() {
-            Outcome::Yes
-        } else {
-            Outcome::No
-        })
+        measure(&services, spawned, agent, workload, setting).await
     }
 
     fn setting(&self) -> Setting {
@@ -181,6 +192,21 @@ async fn register(service: &Service, workload: &Workload) -> anyhow::Result<()> 
     Ok(())
 }
 
+/// Removes what the benchmark has kept on NATS: the next one must not be slower for it.
+async fn clear(url: &str, prefix: &str) {
+    let options = ConnectOptions {
+        urls: vec![url.to_owned()],
+        ..ConnectOptions::default()
+    };
+    let removed = async {
+        let client = connect(&options).await?;
+        anyhow::Ok(remove_store(&client, prefix).await?)
+    };
+    if let Err(error) = removed.await {
+        eprintln!("what the benchmark kept with the prefix `{prefix}` is still there: {error:#}");
+    }
+}
+
 async fn measure(
     services: &[Service],
     mut spawned: Vec<Spawned>,
@@ -188,16 +214,12 @@ async fn measure(
     workload: Workload,
     setting: Setting,
 ) -> anyhow::Result<(Finished, Report)> {
-    let before = Measured::now(services, &spawned, agent.as_ref()).await;
     let servers = services.iter().map(|service| service.server.clone());
     let load = Load::new(servers.collect(), workload, setting);
+    unless_died(load.warm_up(), &mut spawned, &mut agent).await??;
+    let before = Measured::now(services, &spawned, agent.as_ref()).await;
     let begun = Instant::now();
-    let finished = tokio::select! {
-        finished = load.run() => finished,
-        ended = process::died(&mut spawned) => bail!("the service ended during the load: {ended}"),
-        _ = tokio::signal::ctrl_c() => bail!("interrupted"),
-        ended = process::agent_died(&mut agent) => bail!("the agent ended during the load: {ended}"),
-    };
+    let finished = unless_died(load.run(), &mut spawned, &mut agent).await?;
     let elapsed = begun.elapsed();
     let after = Measured::now(services, &spawned, agent.as_ref()).await;
     let performed = match agent {
@@ -207,6 +229,20 @@ async fn measure(
     let requests = finished.requests + performed.requests;
     let report = Report::new(setting, elapsed, &finished, requests, &before, &after);
     Ok((finished, report))
+}
+
+/// What comes of this, while every process that it needs lives.
+async fn unless_died<T>(
+    work: impl Future<Output = T>,
+    spawned: &mut [Spawned],
+    agent: &mut Option<Agent>,
+) -> anyhow::Result<T> {
+    tokio::select! {
+        done = work => Ok(done),
+        ended = process::died(spawned) => bail!("the service ended during the load: {ended}"),
+        _ = tokio::signal::ctrl_c() => bail!("interrupted"),
+        ended = process::agent_died(agent) => bail!("the agent ended during the load: {ended}"),
+    }
 }
 
 #[cfg(test)]
