@@ -9,7 +9,7 @@ mod pipeline;
 pub(crate) mod reading;
 mod stream;
 
-use std::future::ready;
+use std::{future::ready, time::Duration};
 
 use async_nats::{
     Client,
@@ -21,7 +21,7 @@ use eventflow_domain::{PartitionId, Position};
 use eventflow_ports::{
     AppendError, Appending, Journal, JournalEntry, ReadError, ReadLimit, Source,
 };
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use self::pipeline::{Pipeline, Target, record_bytes_max};
 pub(crate) use self::stream::needed;
@@ -42,6 +42,7 @@ pub struct NatsJournal {
 struct Partition {
     stream: Stream<()>,
     pipeline: Pipeline,
+    lost_after: Duration,
 }
 
 impl NatsJournal {
@@ -49,7 +50,7 @@ impl NatsJournal {
     /// out its appends in order.
     pub async fn open(client: &Client, config: NatsConfig) -> Result<Self, OpenError> {
         streams::check_prefix(&config.prefix)?;
-        let context = config.context(client);
+        let context = config.patient_context(client);
         let deadline = Instant::now() + config.open_within;
         let mut partitions = Vec::with_capacity(usize::from(config.partitions));
         for partition in 0..config.partitions {
@@ -93,9 +94,21 @@ impl Partition {
             context: context.clone(),
             stream: needed.name.clone(),
             subject: stream::subject(needed),
-            acknowledged_within: config.acknowledged_within(),
+            acknowledged_within: config.lost_after(),
         });
-        Self { stream, pipeline }
+        Self {
+            stream,
+            pipeline,
+            lost_after: config.lost_after(),
+        }
+    }
+
+    /// The position of the last record. Whoever asks a stream whose leader is lost gets no answer, and a new leader none
+    /// of those that came before it.
+    async fn head(&self) -> Result<Position, ReadError> {
+        timeout(self.lost_after, reading::head(&self.stream))
+            .await
+            .unwrap_or_else(|lost| Err(ReadError::Unavailable(lost.into())))
     }
 }
 
@@ -115,11 +128,12 @@ impl Journal for NatsJournal {
         limit: ReadLimit,
     ) -> Result<Vec<JournalEntry>, ReadError> {
         let partition = self.partition(partition).map_err(ReadError::Fatal)?;
-        reading::read(&partition.stream, after, limit).await
+        let head = partition.head().await?;
+        reading::read(&partition.stream, after, head, limit).await
     }
 
     async fn head(&self, partition: PartitionId) -> Result<Position, ReadError> {
         let partition = self.partition(partition).map_err(ReadError::Fatal)?;
-        reading::head(&partition.stream).await
+        partition.head().await
     }
 }

@@ -112,7 +112,7 @@ impl NatsReader {
             partitions: 0,
             ..NatsConfig::default()
         };
-        let context = config.context(client);
+        let context = config.patient_context(client);
         let names = names(&context, &config).await?;
         config.partitions = partitions(&names, &config);
         let first = names.iter().find(|name| number(name, &config).is_some());

@@ -16,7 +16,7 @@ pub async fn remove_store(client: &Client, prefix: &str) -> Result<usize, StoreR
         prefix: prefix.to_owned(),
         ..NatsConfig::default()
     };
-    let context = config.context(client);
+    let context = config.patient_context(client);
     let names = names(&context, &config).await?;
     for name in &names {
         let removed = context.delete_stream(name).await;

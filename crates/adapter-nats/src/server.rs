@@ -61,7 +61,7 @@ impl Findings {
         config: &NatsConfig,
         system: Option<&Client>,
     ) -> Result<Self, OpenError> {
-        let context = config.context(client);
+        let context = config.patient_context(client);
         let mut findings = Self {
             server: client.server_info().server_name,
             version: client.server_info().version,

@@ -29,14 +29,15 @@ pub(crate) async fn head(stream: &Stream<()>) -> Result<Position, ReadError> {
     }
 }
 
-/// Records after `after`, up to the head as it is now.
+/// Records after `after`, up to the head.
 pub(super) async fn read(
     stream: &Stream<()>,
     after: Position,
+    head: Position,
     limit: ReadLimit,
 ) -> Result<Vec<JournalEntry>, ReadError> {
     let most = u64::try_from(limit.records.max(1)).unwrap_or(u64::MAX);
-    let last = head(stream).await?.0.min(after.0.saturating_add(most));
+    let last = head.0.min(after.0.saturating_add(most));
     let mut entries = stream::iter(after.0.saturating_add(1)..=last)
         .map(|position| record(stream, Position(position)))
         .buffered(READ_AHEAD);

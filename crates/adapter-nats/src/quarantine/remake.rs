@@ -92,7 +92,7 @@ impl Remaking {
             ..needed.clone()
         };
         Self {
-            context: config.context(client),
+            context: config.patient_context(client),
             config: config.clone(),
             partition,
             needed,
