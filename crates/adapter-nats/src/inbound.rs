@@ -64,6 +64,8 @@ pub struct NatsInbound {
     context: Context,
     commands: Stream<()>,
     subjects: Subjects,
+    /// Where this node is told of the tasks that it has given out.
+    own_results: Option<String>,
 }
 
 /// What every handler shares.
@@ -71,6 +73,7 @@ struct Shared {
     client: Client,
     context: Context,
     subjects: Subjects,
+    own_results: Option<String>,
     ports: InboundPorts,
 }
 
@@ -79,14 +82,15 @@ impl NatsInbound {
     /// are.
     pub async fn open(client: &Client, config: &NatsConfig) -> Result<Self, OpenError> {
         streams::check_prefix(&config.prefix)?;
-        let context = config.context(client);
+        let (context, subjects) = (config.context(client), Subjects::of(config));
         let deadline = Instant::now() + config.open_within;
         streams::open(&context, &rejected_stream(config), deadline).await?;
         Ok(Self {
             client: client.clone(),
             commands: streams::open(&context, &commands_stream(config), deadline).await?,
             context,
-            subjects: Subjects::of(config),
+            own_results: (config.node.as_ref()).map(|node| subjects.results_to(node)),
+            subjects,
         })
     }
 
@@ -97,6 +101,7 @@ impl NatsInbound {
             client: self.client,
             context: self.context,
             subjects: self.subjects,
+            own_results: self.own_results,
             ports,
         });
         let (stop, stopped) = watch::channel(false);

@@ -1,6 +1,6 @@
 //! Subjects (INTERFACES section 3): where what goes out goes to, and what the subject of what came in says.
 
-use eventflow_domain::{ExecutionId, Tenant};
+use eventflow_domain::{ExecutionId, NodeName, Tenant};
 use eventflow_ports::LifecycleEvent;
 
 use crate::{NatsConfig, bucket::token};
@@ -80,6 +80,11 @@ impl Subjects {
 
     pub(crate) fn results(&self) -> String {
         format!("{}.results.*", self.prefix)
+    }
+
+    /// The same, for one node.
+    pub(crate) fn results_to(&self, node: &NodeName) -> String {
+        format!("{}.{node}", self.results())
     }
 
     /// Where what was set aside of a tenant goes; whatever the tenant's name is like.

@@ -26,7 +26,7 @@ use async_nats::{
     },
 };
 use async_trait::async_trait;
-use eventflow_domain::{Capability, PartitionId, Tenant};
+use eventflow_domain::{Capability, NodeName, PartitionId, Tenant};
 use eventflow_ports::{OfferedAttempt, QueueError, Source, TaskOffer, TaskQueue};
 use tokio::{
     sync::mpsc,
@@ -64,6 +64,8 @@ struct Shared {
     stream: Stream<()>,
     needed: Config,
     prefix: String,
+    /// Who gives them out.
+    node: Option<NodeName>,
     answer_within: Duration,
     consumers: Consumers,
     lines: Lines,
@@ -89,6 +91,7 @@ impl NatsTaskQueue {
             stream,
             needed,
             prefix: config.prefix.clone(),
+            node: config.node.clone(),
             answer_within: config.answer_within,
             watched: Mutex::default(),
             looked: tokio::sync::Mutex::default(),

@@ -123,7 +123,7 @@ impl Agent {
         let _tasks = AbortOnDrop(running);
         let mut background = JoinSet::new();
         background.spawn(held::keep_alive(Arc::clone(running)));
-        for _ in 0..exchange::CONNECTIONS {
+        for _ in 0..exchange::RUNS {
             background.spawn(exchange::run(Arc::clone(running)));
         }
         let mut polling = pin!(running.poll());

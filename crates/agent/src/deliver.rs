@@ -14,11 +14,16 @@ pub(crate) const CONNECTIONS: usize = 128;
 
 /// Delivers one result, then leaves its slot free.
 pub(crate) async fn singly(running: &Running, report: Report) {
-    let Report { mut item, slot, .. } = report;
+    let Report {
+        mut item,
+        mut node,
+        slot,
+        ..
+    } = report;
     let mut backoff = Backoff::new();
     while !running.held.is_stopped(&item.token) {
         let delivery = running.deliveries.acquire().await;
-        let outcome = running.transport.result(&item).await;
+        let outcome = running.transport.result(&item, node.as_ref()).await;
         drop(delivery);
         match outcome {
             Ok(settled) => {
@@ -29,6 +34,11 @@ pub(crate) async fn singly(running: &Running, report: Report) {
                 Some(failure) => item = failure,
                 None => break,
             },
+            // Maybe it is gone: any other does as well.
+            Err(Refused::Later { why, .. }) if node.is_some() => {
+                tracing::debug!(token = %item.token, why, "a node did not take its result");
+                node = None;
+            }
             Err(Refused::Later { why, after }) => {
                 let pause = backoff.pause(after);
                 tracing::warn!(token = %item.token, why, ?pause, "a result was not taken, trying again");

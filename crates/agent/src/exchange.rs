@@ -2,15 +2,21 @@
 //!
 //! While a request is under way, results gather; the next request takes them all. So batches are as large as the load
 //! is high, without a timer.
+//!
+//! Where it is known which node has given out a task, what is said of it goes to that node, in a line of its own: another
+//! one would only pass it on. A node that does not answer holds up its own line only, which then goes to any other.
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeMap, HashMap, VecDeque, btree_map::Entry},
+    mem,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
 };
 
+use eventflow_domain::NodeName;
 use eventflow_wire::v1::{
     Problem, REQUEST_BYTES_MAX, RESULTS_MAX,
-    tasks::{BeginAnswer, LeasedTask, ResultAnswer, ResultItem, ResultsAnswer, ResultsBody},
+    tasks::{BeginAnswer, ResultAnswer, ResultItem, ResultsAnswer, ResultsBody},
 };
 use tokio::sync::{Notify, OwnedSemaphorePermit};
 
@@ -19,11 +25,18 @@ use crate::{
     calls::{self, Refused, Settled},
     deliver,
     queue::Queued,
-    running::{Report, Running},
+    running::{Begun, Report, Running},
 };
 
-/// Requests under way at a time: one is on its way to the disk while the next one is read and the last one answered.
-pub(crate) const CONNECTIONS: usize = 3;
+/// Requests of a line under way at a time: one is on its way to the disk while the next one is read and the last one
+/// answered.
+const CONNECTIONS: usize = 3;
+/// Nodes with lines of their own; what is for more goes to any of them.
+const NODES_MAX: usize = 16;
+/// Runs of [`run`]: as many as there can be requests.
+pub(crate) const RUNS: usize = CONNECTIONS * (NODES_MAX + 1);
+/// So long a node that did not answer has no line of its own.
+const AVOIDED_FOR: Duration = Duration::from_secs(30);
 /// A further request beside one under way must carry so many results: below, waiting for it costs less than sending.
 const WORTH_A_CONNECTION: usize = 64;
 /// Results of one request together: half of what the service takes, so that estimates may be wrong.
@@ -40,18 +53,33 @@ pub(crate) struct Outbox {
 
 #[derive(Debug, Default)]
 struct State {
+    /// By the node that is told; nothing where it is whichever takes the request.
+    lines: BTreeMap<Option<NodeName>, Line>,
+    /// Nodes that did not answer, and until when they are told nothing themselves.
+    avoided: HashMap<NodeName, Instant>,
+}
+
+/// What goes the same way.
+#[derive(Debug, Default)]
+struct Line {
     waiting: VecDeque<Report>,
     under_way: usize,
 }
 
+/// What goes together.
+struct Batch {
+    node: Option<NodeName>,
+    reports: Vec<Report>,
+}
+
 impl Outbox {
     pub(crate) fn push(&self, report: Report) {
-        self.lock().waiting.push_back(report);
+        self.lock().line(&report).waiting.push_back(report);
         self.changed.notify_one();
     }
 
     /// The next batch, once there is one that is worth a request.
-    async fn next(&self) -> Vec<Report> {
+    async fn next(&self) -> Batch {
         loop {
             if let Some(batch) = self.lock().take() {
                 return batch;
@@ -61,13 +89,19 @@ impl Outbox {
     }
 
     /// A request is over; what has to be brought again goes first.
-    fn over(&self, again: Vec<Report>) {
+    fn over(&self, node: Option<NodeName>, again: Vec<Report>) {
         let mut state = self.lock();
-        state.under_way -= 1;
+        state.over(node);
         for report in again.into_iter().rev() {
-            state.waiting.push_front(report);
+            state.line(&report).waiting.push_front(report);
         }
         drop(state);
+        self.changed.notify_one();
+    }
+
+    /// A node does not answer: what waits for it goes to any other.
+    fn avoid(&self, node: &NodeName) {
+        self.lock().avoid(node);
         self.changed.notify_one();
     }
 
@@ -77,7 +111,53 @@ impl Outbox {
 }
 
 impl State {
+    /// Where a report waits.
+    fn line(&mut self, report: &Report) -> &mut Line {
+        let node = report.node.clone().filter(|node| self.is_direct(node));
+        self.lines.entry(node).or_default()
+    }
+
+    fn is_direct(&self, node: &NodeName) -> bool {
+        let avoided = self.avoided.get(node);
+        let is_avoided = avoided.is_some_and(|until| Instant::now() < *until);
+        let has_room = self.lines.len() < NODES_MAX || self.lines.contains_key(&Some(node.clone()));
+        has_room && !is_avoided
+    }
+
+    fn avoid(&mut self, node: &NodeName) {
+        let now = Instant::now();
+        self.avoided.retain(|_, until| now < *until);
+        self.avoided.insert(node.clone(), now + AVOIDED_FOR);
+        let line = self.lines.get_mut(&Some(node.clone()));
+        let waiting = line.map(|line| mem::take(&mut line.waiting));
+        let any = self.lines.entry(None).or_default();
+        any.waiting.extend(waiting.unwrap_or_default());
+    }
+
+    fn take(&mut self) -> Option<Batch> {
+        self.lines.iter_mut().find_map(|(node, line)| {
+            let reports = line.take()?;
+            let node = node.clone();
+            Some(Batch { node, reports })
+        })
+    }
+
+    /// One of a line's requests is over.
+    fn over(&mut self, node: Option<NodeName>) {
+        if let Entry::Occupied(mut line) = self.lines.entry(node) {
+            line.get_mut().under_way -= 1;
+            if line.get().under_way == 0 && line.get().waiting.is_empty() {
+                line.remove();
+            }
+        }
+    }
+}
+
+impl Line {
     fn take(&mut self) -> Option<Vec<Report>> {
+        if self.under_way == CONNECTIONS {
+            return None;
+        }
         // A task that asks to begin has waited already.
         let begins = || self.waiting.iter().any(|report| report.queued.is_some());
         let worth = if self.under_way == 0 || begins() {
@@ -105,20 +185,20 @@ fn weight(item: &ResultItem) -> usize {
     RESULT_BYTES + output.map_or(0, |complete| complete.output.as_str().len())
 }
 
-/// Brings batches for ever; as many of these run as there are connections.
+/// Brings batches for ever; [`RUNS`] of these run.
 pub(crate) async fn run(running: Arc<Running>) {
     let mut backoff = Backoff::new();
     loop {
-        let batch = running.outbox.next().await;
-        let batch = if running.is_draining() {
-            hand_back(batch).await
+        let Batch { node, reports } = running.outbox.next().await;
+        let reports = if running.is_draining() {
+            hand_back(reports).await
         } else {
-            batch
+            reports
         };
-        let (again, pause) = if batch.is_empty() {
-            (batch, None)
+        let (again, pause) = if reports.is_empty() {
+            (reports, None)
         } else {
-            bring(&running, batch).await
+            bring(&running, node.as_ref(), reports).await
         };
         if let Some((why, after)) = pause {
             let pause = backoff.pause(after);
@@ -128,26 +208,37 @@ pub(crate) async fn run(running: Arc<Running>) {
         } else {
             backoff.reset();
         }
-        running.outbox.over(again);
+        running.outbox.over(node, again);
     }
 }
 
 type Pause = Option<(String, Option<std::time::Duration>)>;
 
 /// Brings a batch, and gives what of it has to be brought again.
-async fn bring(running: &Arc<Running>, batch: Vec<Report>) -> (Vec<Report>, Pause) {
+async fn bring(
+    running: &Arc<Running>,
+    node: Option<&NodeName>,
+    batch: Vec<Report>,
+) -> (Vec<Report>, Pause) {
     let leases = running.transport.leases() && !running.is_draining();
     let body = ResultsBody {
         results: batch.iter().map(|report| report.item.clone()).collect(),
         lease: leases.then(|| running.asking.body(batch.len(), None)),
     };
-    match running.transport.results(&body).await {
+    match running.transport.results(&body, node).await {
         Ok(answer) => settle(running, batch, answer).await,
         Err(Refused::Never(problem)) => {
             one_by_one(running, batch, &problem).await;
             (Vec::new(), None)
         }
-        Err(Refused::Later { why, after }) => (batch, Some((why, after))),
+        Err(Refused::Later { why, after }) => match node {
+            Some(node) => {
+                tracing::debug!(%node, why, "a node was told nothing, another one is");
+                running.outbox.avoid(node);
+                (batch, None)
+            }
+            None => (batch, Some((why, after))),
+        },
     }
 }
 
@@ -158,7 +249,8 @@ async fn settle(
     answer: ResultsAnswer,
 ) -> (Vec<Report>, Pause) {
     let mut free: Option<OwnedSemaphorePermit> = None;
-    let mut tasks = answer.tasks.unwrap_or_default();
+    let leased = answer.tasks.unwrap_or_default();
+    let mut tasks: Vec<_> = leased.into_iter().map(Begun::from).collect();
     let mut again = Vec::new();
     let mut pause = None;
     for (mut report, answer) in batch.into_iter().zip(answer.results) {
@@ -216,13 +308,17 @@ fn result(item: &mut ResultItem, answer: ResultAnswer) -> Result<(), Pause> {
 }
 
 /// The task of a queue, where it may be performed.
-async fn begun(queued: Queued, answer: ResultAnswer) -> Option<LeasedTask> {
+async fn begun(queued: Queued, answer: ResultAnswer) -> Option<Begun> {
     match answer.begin {
         Some(BeginAnswer {
             granted: true,
             lease_until: Some(until),
             ..
-        }) => Some(queued.settle().await.begun(until)),
+        }) => {
+            let node = queued.node.clone();
+            let task = queued.settle().await.begun(until);
+            Some(Begun { task, node })
+        }
         Some(BeginAnswer {
             granted: false,
             reason,

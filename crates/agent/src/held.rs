@@ -133,7 +133,7 @@ pub(crate) async fn keep_alive(running: Arc<Running>) {
                 results: results.to_vec(),
                 lease: None,
             };
-            match running.transport.results(&body).await {
+            match running.transport.results(&body, None).await {
                 Ok(answer) => answer
                     .results
                     .iter()

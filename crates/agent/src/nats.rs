@@ -11,17 +11,17 @@ use std::{
 };
 
 use async_nats::{
-    Client, ConnectErrorKind, ConnectOptions, Message, Request, RequestErrorKind, ServerAddr,
-    connection::State,
+    Client, ConnectErrorKind, ConnectOptions, Event, Message, Request, RequestErrorKind,
+    ServerAddr, ServerError, connection::State,
 };
-use eventflow_domain::Tenant;
+use eventflow_domain::{NodeName, Tenant};
 use eventflow_wire::v1::{
     Problem,
     tasks::{ResultItem, ResultsAnswer, ResultsBody},
 };
 use percent_encoding::percent_decode_str;
 use serde::{Serialize, de::DeserializeOwned};
-use tokio::sync::OnceCell;
+use tokio::sync::{OnceCell, watch};
 
 use crate::calls::{Refused, Settled};
 
@@ -51,6 +51,8 @@ struct Inner {
     tenant: Tenant,
     /// Connected at the first use; from then on the client connects again by itself, for ever.
     client: OnceCell<Client>,
+    /// Whether this user may not tell a node itself.
+    is_denied: watch::Sender<bool>,
     requests: AtomicU64,
 }
 
@@ -126,6 +128,7 @@ impl Nats {
                 prefix: prefix.to_owned(),
                 tenant: place.tenant,
                 client: OnceCell::new(),
+                is_denied: watch::Sender::new(false),
                 requests: AtomicU64::new(0),
             }),
         })
@@ -141,8 +144,12 @@ impl Nats {
         self.inner.requests.load(Ordering::Relaxed)
     }
 
-    pub(crate) async fn results(&self, body: &ResultsBody) -> Result<ResultsAnswer, Refused> {
-        let answer = self.ask(body).await?;
+    pub(crate) async fn results(
+        &self,
+        body: &ResultsBody,
+        node: Option<&NodeName>,
+    ) -> Result<ResultsAnswer, Refused> {
+        let answer = self.ask(body, node).await?;
         read(&answer).map_err(|why| match read::<Problem>(&answer) {
             Ok(problem) => Refused::by(problem, retry_after(&answer)),
             Err(_) => why,
@@ -150,8 +157,12 @@ impl Nats {
     }
 
     /// Brings one result by its own request: `{"status": 200}`, or the problem.
-    pub(crate) async fn result(&self, item: &ResultItem) -> Result<Settled, Refused> {
-        let answer = self.ask(item).await?;
+    pub(crate) async fn result(
+        &self,
+        item: &ResultItem,
+        node: Option<&NodeName>,
+    ) -> Result<Settled, Refused> {
+        let answer = self.ask(item, node).await?;
         let problem: Problem = read(&answer)?;
         match problem.status {
             200 => Ok(Settled::Accepted),
@@ -189,7 +200,13 @@ impl Nats {
     }
 
     async fn connect(&self) -> Result<Client, Refused> {
-        let options = self.inner.options.clone();
+        let is_denied = self.inner.is_denied.clone();
+        let options = self.inner.options.clone().event_callback(move |event| {
+            if is_violation(&event) {
+                is_denied.send_replace(true);
+            }
+            std::future::ready(())
+        });
         options
             .connect(&self.inner.servers[..])
             .await
@@ -204,15 +221,31 @@ impl Nats {
             })
     }
 
-    async fn ask(&self, body: &impl Serialize) -> Result<Message, Refused> {
+    async fn ask(
+        &self,
+        body: &impl Serialize,
+        node: Option<&NodeName>,
+    ) -> Result<Message, Refused> {
         let client = self.client().await?;
         let text = serde_json::to_vec(body).expect("a body of the protocol serialises");
-        let subject = format!("{}.results.{}", self.inner.prefix, self.inner.tenant);
+        let (prefix, tenant) = (&self.inner.prefix, &self.inner.tenant);
+        let mut is_denied = self.inner.is_denied.subscribe();
+        let node = node.filter(|_| !*is_denied.borrow_and_update());
+        let subject = match node {
+            Some(node) => format!("{prefix}.results.{tenant}.{node}"),
+            None => format!("{prefix}.results.{tenant}"),
+        };
         self.inner.requests.fetch_add(1, Ordering::Relaxed);
         let request = Request::new()
             .payload(text.into())
             .timeout(Some(ANSWER_WITHIN));
-        let answer = client.send_request(subject.clone(), request).await;
+        let answered = client.send_request(subject.clone(), request);
+        let answer = tokio::select! {
+            answer = answered => answer,
+            Ok(()) = is_denied.changed(), if node.is_some() => {
+                return Err(Refused::unheard(format!("publishing on `{subject}` is not permitted")));
+            }
+        };
         answer.map_err(|error| match error.kind() {
             RequestErrorKind::MaxPayloadExceeded => {
                 let detail = format!(
@@ -241,6 +274,15 @@ impl fmt::Debug for Nats {
             .field("tenant", &self.inner.tenant)
             .finish_non_exhaustive()
     }
+}
+
+/// Whether a user may not publish what it did: told once, while the request gets no answer.
+fn is_violation(event: &Event) -> bool {
+    let Event::ServerError(ServerError::Other(said)) = event else {
+        return false;
+    };
+    said.to_ascii_lowercase()
+        .contains("permissions violation for publish")
 }
 
 fn address(url: &str) -> Result<ServerAddr, InvalidNats> {

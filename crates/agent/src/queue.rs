@@ -7,8 +7,11 @@
 use std::time::Duration;
 
 use async_nats::{Client, Message, StatusCode, Subject, Subscriber, jetstream::AckKind};
-use eventflow_domain::Capability;
-use eventflow_wire::v1::{Problem, tasks::QueuedTask};
+use eventflow_domain::{Capability, NodeName};
+use eventflow_wire::v1::{
+    Problem,
+    tasks::{NODE_HEADER, QueuedTask},
+};
 use futures::StreamExt;
 use serde::Serialize;
 use tokio::sync::OwnedSemaphorePermit;
@@ -50,6 +53,8 @@ pub(crate) struct Queue {
 #[derive(Debug)]
 pub(crate) struct Queued {
     pub(crate) task: QueuedTask,
+    /// Who has given it out.
+    pub(crate) node: Option<NodeName>,
     delivery: Delivery,
 }
 
@@ -234,8 +239,16 @@ impl Queued {
     /// Reads a task; nothing where it is none, which then never comes again.
     async fn read(client: &Client, message: Message) -> Option<Self> {
         let delivery = Delivery::of(client, message.reply);
+        let node = message.headers.as_ref().and_then(|headers| {
+            let node = headers.get(NODE_HEADER)?;
+            NodeName::parse(node.as_str()).ok()
+        });
         match serde_json::from_slice(&message.payload) {
-            Ok(task) => Some(Self { task, delivery }),
+            Ok(task) => Some(Self {
+                task,
+                node,
+                delivery,
+            }),
             Err(error) => {
                 tracing::error!(subject = %message.subject, %error, "a message is no task");
                 delivery.answer(AckKind::Term).await;

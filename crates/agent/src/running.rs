@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use eventflow_domain::{Capability, Json};
+use eventflow_domain::{Capability, Json, NodeName};
 use eventflow_wire::v1::{
     LEASE_TASKS_MAX, Problem,
     tasks::{LeasedTask, ResultItem},
@@ -63,6 +63,8 @@ pub(crate) struct Running {
 pub(crate) struct Report {
     pub(crate) item: ResultItem,
     pub(crate) slot: OwnedSemaphorePermit,
+    /// Who has given out the task, and is told of it without a detour; nothing where that is not known.
+    pub(crate) node: Option<NodeName>,
     /// The task that asks to begin; nothing with a result.
     pub(crate) queued: Option<Box<Queued>>,
 }
@@ -73,17 +75,33 @@ impl Report {
         Self {
             item: ResultItem::begin(Arc::clone(&queued.task.token), asking.begin()),
             slot,
+            node: queued.node.clone(),
             queued: Some(Box::new(queued)),
         }
     }
 
     /// A result.
-    fn result(item: ResultItem, slot: OwnedSemaphorePermit) -> Self {
+    fn result(item: ResultItem, slot: OwnedSemaphorePermit, node: Option<NodeName>) -> Self {
         Self {
             item,
             slot,
+            node,
             queued: None,
         }
+    }
+}
+
+/// A task that has begun.
+#[derive(Debug)]
+pub(crate) struct Begun {
+    pub(crate) task: LeasedTask,
+    /// Who has given it out, where that is known.
+    pub(crate) node: Option<NodeName>,
+}
+
+impl From<LeasedTask> for Begun {
+    fn from(task: LeasedTask) -> Self {
+        Self { task, node: None }
     }
 }
 
@@ -224,7 +242,7 @@ impl Running {
         free: OwnedSemaphorePermit,
     ) -> Result<(), Refused> {
         let tasks = http::lease(server, &self.asking, free.num_permits(), LEASE_WAIT).await?;
-        self.start(tasks, Some(free));
+        self.start(tasks.into_iter().map(Begun::from), Some(free));
         Ok(())
     }
 
@@ -263,12 +281,12 @@ impl Running {
     /// Performs tasks, each in one of these slots; a task beyond them waits for one.
     pub(crate) fn start(
         self: &Arc<Self>,
-        leased: Vec<LeasedTask>,
+        begun: impl IntoIterator<Item = Begun>,
         mut free: Option<OwnedSemaphorePermit>,
     ) {
         let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
         while tasks.try_join_next().is_some() {}
-        for leased in leased {
+        for Begun { task: leased, node } in begun {
             let progress = Arc::new(Mutex::new(None));
             let Some(orders) = self.held.hold(&leased.token, &progress) else {
                 continue;
@@ -280,13 +298,14 @@ impl Running {
                 orders: orders.clone(),
             };
             let slot = free.as_mut().and_then(|free| free.split(1));
-            tasks.spawn(Arc::clone(self).attempt(task, orders, slot));
+            tasks.spawn(Arc::clone(self).attempt(task, node, orders, slot));
         }
     }
 
     async fn attempt(
         self: Arc<Self>,
         task: Task,
+        node: Option<NodeName>,
         orders: watch::Receiver<Order>,
         slot: Option<OwnedSemaphorePermit>,
     ) {
@@ -308,7 +327,7 @@ impl Running {
             Ok(output) => ResultItem::complete(token, output),
             Err(failure) => ResultItem::fail(token, failure.into_body()),
         };
-        let report = Report::result(item, slot);
+        let report = Report::result(item, slot, node);
         if self.batched {
             self.outbox.push(report);
         } else {

@@ -1,5 +1,6 @@
 //! The way to the service: the same protocol over HTTP and over NATS.
 
+use eventflow_domain::NodeName;
 use eventflow_wire::v1::tasks::{ResultItem, ResultsAnswer, ResultsBody};
 
 use crate::{
@@ -34,11 +35,15 @@ impl Transport {
         }
     }
 
-    /// Brings what agents say of many attempts, answered one by one in order.
-    pub(crate) async fn results(&self, body: &ResultsBody) -> Result<ResultsAnswer, Refused> {
+    /// Brings what agents say of many attempts, answered one by one in order: to this node, or to any.
+    pub(crate) async fn results(
+        &self,
+        body: &ResultsBody,
+        node: Option<&NodeName>,
+    ) -> Result<ResultsAnswer, Refused> {
         let answer = match self {
             Self::Http(server) => http::results(server, body).await?,
-            Self::Nats(nats) => nats.results(body).await?,
+            Self::Nats(nats) => nats.results(body, node).await?,
         };
         if answer.results.len() != body.results.len() {
             return Err(Refused::unheard(format!(
@@ -50,11 +55,15 @@ impl Transport {
         Ok(answer)
     }
 
-    /// Brings one result by its own request.
-    pub(crate) async fn result(&self, item: &ResultItem) -> Result<Settled, Refused> {
+    /// Brings one result by its own request: to this node, or to any.
+    pub(crate) async fn result(
+        &self,
+        item: &ResultItem,
+        node: Option<&NodeName>,
+    ) -> Result<Settled, Refused> {
         match self {
             Self::Http(server) => http::result(server, item).await,
-            Self::Nats(nats) => nats.result(item).await,
+            Self::Nats(nats) => nats.result(item, node).await,
         }
     }
 

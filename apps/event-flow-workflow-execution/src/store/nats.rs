@@ -53,6 +53,7 @@ pub(crate) async fn open(
         prefix: config.nats_prefix.clone(),
         partitions: config.partitions(),
         replicas: config.nats_replicas,
+        node: Some(node.clone()),
         ..NatsConfig::default()
     };
     let journal = NatsJournal::open(&client, nats.clone()).await?;

@@ -46,16 +46,18 @@ pub(super) enum Face {
     Start,
     Control,
     Results,
+    /// Of tasks that this node has given out.
+    OwnResults,
 }
 
-pub(super) const FACES: [Face; 3] = [Face::Start, Face::Control, Face::Results];
+pub(super) const FACES: [Face; 4] = [Face::Start, Face::Control, Face::Results, Face::OwnResults];
 
 impl Face {
     /// Requests that are answered at once, each a task of some kilobytes. Agents send most of them.
     const fn at_once_max(self) -> usize {
         match self {
             Self::Start | Self::Control => 1_024,
-            Self::Results => 4_096,
+            Self::Results | Self::OwnResults => 4_096,
         }
     }
 }
@@ -98,7 +100,8 @@ pub(super) async fn serve(shared: Arc<Shared>, face: Face, mut stopped: watch::R
     while running.join_next().await.is_some() {}
 }
 
-/// Until it works: a connection that is broken now is not broken for ever. Nothing where it is stopped before.
+/// Until it works: a connection that is broken now is not broken for ever. Nothing where it is stopped before, or no node
+/// answers such requests here.
 async fn subscribe(
     shared: &Shared,
     face: Face,
@@ -108,6 +111,7 @@ async fn subscribe(
         Face::Start => shared.subjects.starts(),
         Face::Control => shared.subjects.controls(),
         Face::Results => shared.subjects.results(),
+        Face::OwnResults => shared.own_results.clone()?,
     };
     loop {
         let subscribed = shared
@@ -139,7 +143,7 @@ impl Shared {
         match face {
             Face::Start => self.start(request).await,
             Face::Control => self.control(request).await,
-            Face::Results => self.results(request).await,
+            Face::Results | Face::OwnResults => self.results(request).await,
         }
     }
 

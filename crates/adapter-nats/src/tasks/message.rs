@@ -4,11 +4,14 @@ use std::str::FromStr;
 
 use async_nats::{HeaderMap, Message, header::NATS_MESSAGE_ID};
 use bytes::Bytes;
-use eventflow_domain::{PartitionId, TaskReference, Value, WorkflowId};
+use eventflow_domain::{NodeName, PartitionId, TaskReference, Value, WorkflowId};
 use eventflow_ports::{OfferedAttempt, TaskOffer};
 use eventflow_wire::{
     envelope::Envelope,
-    v1::{Time, tasks::QueuedTask},
+    v1::{
+        Time,
+        tasks::{NODE_HEADER, QueuedTask},
+    },
 };
 
 use crate::{bucket::token, headers};
@@ -45,7 +48,11 @@ pub(super) fn id(attempt: &OfferedAttempt, dispatch: u32) -> String {
 }
 
 /// The headers and the body; nothing where the task's input is not in memory.
-pub(super) fn written(offer: TaskOffer, dispatch: u32) -> Option<(HeaderMap, Bytes)> {
+pub(super) fn written(
+    offer: TaskOffer,
+    dispatch: u32,
+    node: Option<&NodeName>,
+) -> Option<(HeaderMap, Bytes)> {
     let id = id(&offer.offered(), dispatch);
     let WorkflowId {
         namespace, name, ..
@@ -64,6 +71,9 @@ pub(super) fn written(offer: TaskOffer, dispatch: u32) -> Option<(HeaderMap, Byt
     let mut headers = headers::of(&envelope);
     headers.insert(NATS_MESSAGE_ID, id);
     headers.insert(PARTITION, offer.partition.to_string());
+    if let Some(node) = node {
+        headers.insert(NODE_HEADER, node.as_str());
+    }
     let body = serde_json::to_vec(&QueuedTask::of(offer)?).ok()?;
     Some((headers, body.into()))
 }

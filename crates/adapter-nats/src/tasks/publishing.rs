@@ -98,7 +98,8 @@ impl Publishing {
         let queue = Queue::of(&offer);
         self.ensure(&queue);
         let subject = queue.subject(&self.shared.prefix);
-        let Some((headers, body)) = message::written(offer, dispatch) else {
+        let Some((headers, body)) = message::written(offer, dispatch, self.shared.node.as_ref())
+        else {
             tracing::error!(execution = %attempt.execution, task = %attempt.task, "a task cannot be queued: its input is not in memory");
             return None;
         };

@@ -10,7 +10,7 @@ use std::{
 use async_nats::{Client, HeaderMap, Message, jetstream};
 use eventflow_adapter_nats::{InboundPorts, NatsConfig, NatsInbound};
 use eventflow_domain::{
-    Digest, ExecutionId, Json, Sequence, Tenant, Timestamp, WorkflowId, execution::Status,
+    Digest, ExecutionId, Json, NodeName, Sequence, Tenant, Timestamp, WorkflowId, execution::Status,
 };
 use eventflow_ports::{
     MockClock,
@@ -86,6 +86,7 @@ impl Node {
         let client = servers.connect().await;
         let config = NatsConfig {
             replicas: servers.replicas(),
+            node: NodeName::parse("node-1").ok(),
             ..NatsConfig::default()
         };
         let inbound = NatsInbound::open(&client, &config).await.expect("opened");

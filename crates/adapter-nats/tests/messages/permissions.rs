@@ -11,7 +11,7 @@ use async_nats::{
     },
 };
 use eventflow_adapter_nats::{NatsConfig, NatsInbound};
-use eventflow_domain::Timestamp;
+use eventflow_domain::{NodeName, Timestamp};
 use eventflow_nats_server::NatsServer;
 use eventflow_ports::inbound::{MockTasks, ResultOutcome};
 use futures::StreamExt as _;
@@ -142,7 +142,11 @@ async fn the_pages_users_can_do_their_work_and_nothing_else() {
         tasks: tasks(),
         ..Mocks::default()
     };
-    let inbound = NatsInbound::open(&service.nats, &NatsConfig::default()).await;
+    let config = NatsConfig {
+        node: NodeName::parse("node-1").ok(),
+        ..NatsConfig::default()
+    };
+    let inbound = NatsInbound::open(&service.nats, &config).await;
     let (stop, stopped) = oneshot::channel::<()>();
     let serving = inbound.expect("opened").serve(mocks.into_ports(), async {
         let _ = stopped.await;
@@ -193,6 +197,10 @@ async fn an_agent(server: &NatsServer) {
     let complete = json!({"token": "t", "complete": {"output": 1}});
     let told = agent.ask("eventflow.results.default", &complete).await;
     assert_eq!(told, json!({"status": 200}));
+    let told = agent
+        .ask("eventflow.results.default.node-1", &complete)
+        .await;
+    assert_eq!(told, json!({"status": 200}));
     message.double_ack().await.expect("acknowledged");
 
     for subject in [
@@ -201,6 +209,7 @@ async fn an_agent(server: &NatsServer) {
         "eventflow.commands.default.start",
         "execution.commands",
         "eventflow.results.other",
+        "eventflow.results.other.node-1",
         "eventflow.tasks.default.charge",
         "eventflow.journal.0",
         "eventflow.partition.0",

@@ -1,5 +1,6 @@
 //! Requests and their answers.
 
+use async_nats::RequestErrorKind;
 use eventflow_domain::Timestamp;
 use eventflow_ports::inbound::{
     Action, Heartbeat, MockControls, MockExecutions, MockTasks, Refusal, ResultOutcome,
@@ -297,6 +298,35 @@ async fn an_agent_begins_and_brings_its_results() {
         assert_eq!(problem["status"], status, "{problem}");
     }
     node.stop().await;
+}
+
+#[tokio::test]
+async fn a_node_is_told_itself_of_the_tasks_that_it_has_given_out() {
+    let servers = Servers::single();
+    let mocks = Mocks {
+        tasks: tasks(),
+        ..Mocks::default()
+    };
+    let node = Node::start(&servers, mocks).await;
+    let somebody = Somebody::connect(&servers).await;
+    let complete = json!({"token": "t", "complete": {"output": 1}}).to_string();
+    let told = somebody
+        .told("eventflow.results.acme.node-1", &complete)
+        .await;
+    assert_eq!(told, json!({"status": 200}));
+    let another = somebody
+        .nats
+        .request("eventflow.results.acme.node-2", complete.clone().into())
+        .await;
+    let kind = another.map_err(|error| error.kind()).unwrap_err();
+    assert_eq!(kind, RequestErrorKind::NoResponders);
+    node.stop().await;
+    let gone = somebody
+        .nats
+        .request("eventflow.results.acme.node-1", complete.into())
+        .await;
+    let kind = gone.map_err(|error| error.kind()).unwrap_err();
+    assert_eq!(kind, RequestErrorKind::NoResponders);
 }
 
 #[tokio::test]

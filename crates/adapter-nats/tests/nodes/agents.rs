@@ -6,7 +6,7 @@ use async_nats::jetstream::{
     self,
     consumer::{AckPolicy, PullConsumer, pull},
 };
-use eventflow_domain::{Json, Value};
+use eventflow_domain::{Json, NodeName, Value};
 use eventflow_ports::{TaskOffer, TaskQueue};
 use futures::StreamExt as _;
 use serde_json::json;
@@ -65,6 +65,22 @@ async fn an_agent_pulls_from_a_durable_consumer_and_reads_a_task() {
     // Not acknowledged, it is nobody else's.
     assert_eq!(take(&queue, 1, Duration::ZERO).await, []);
     message.ack().await.expect("acknowledged");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_task_names_the_node_that_gives_it_out() {
+    let mut nodes = Nodes::single();
+    nodes.config.node = NodeName::parse("node-1").ok();
+    let (queue, stream) = (nodes.queue().await, nodes.stream().await);
+    queue.offer(vec![offer("e1", 7)]).await.expect("offered");
+    let consumer = consumer(&stream, "default-charge").await;
+    let messages = consumer.fetch().max_messages(1).messages().await;
+    let message = messages.expect("pulled").next().await.expect("a task");
+    let headers = message.expect("a message").headers.clone();
+    let node = headers
+        .as_ref()
+        .and_then(|headers| headers.get("eventflow-node"));
+    assert_eq!(node.expect("named").as_str(), "node-1");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

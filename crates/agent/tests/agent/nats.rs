@@ -9,6 +9,7 @@ use std::{
 };
 
 use eventflow_agent::{AgentError, Cancellation, Failure, Task};
+use eventflow_nats_server::NatsServer;
 use eventflow_wire::v1::Time;
 use serde_json::{Value, json};
 
@@ -387,4 +388,92 @@ async fn wrong_credentials_end_an_agent_and_an_absent_server_does_not() {
     fake.offer(1).await;
     fake.finished(1).await;
     working.stop().await.unwrap();
+}
+
+/// So many tasks of `work`, given out by this node.
+async fn offer_by(fake: &Fake, node: &str, numbers: std::ops::Range<usize>) {
+    let tasks = numbers.map(|number| task("work", number));
+    let nats = fake.nats();
+    nats.publish_by(Some(node), "default", tasks).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_said_of_a_task_goes_to_the_node_that_has_given_it_out() {
+    for batched in [true, false] {
+        let (fake, url) = Fake::start(Over::Nats).await;
+        fake.answer_on("eventflow.results.default.node-a").await;
+        fake.answer_on("eventflow.results.default.node-b").await;
+        let working = Working::new(agent(&url).batched(batched).capability("work", double));
+        offer_by(&fake, "node-a", 0..5).await;
+        offer_by(&fake, "node-b", 5..10).await;
+        fake.finished(10).await;
+        working.stop().await.unwrap();
+        let told_on = fake.nats().told_on();
+        for node in ["node-a", "node-b"] {
+            let subject = format!("eventflow.results.default.{node}");
+            assert!(told_on.contains(&subject), "{told_on:?}");
+        }
+        let general = "eventflow.results.default".to_owned();
+        assert!(!told_on.contains(&general), "{told_on:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_is_gone_is_not_waited_for() {
+    for batched in [true, false] {
+        let (fake, url) = Fake::start(Over::Nats).await;
+        let working = Working::new(agent(&url).batched(batched).capability("work", double));
+        let offered = Instant::now();
+        offer_by(&fake, "node-gone", 0..5).await;
+        // No subject can end so: it is as if nothing was said of the node.
+        offer_by(&fake, "no.node", 5..10).await;
+        fake.finished(10).await;
+        assert!(offered.elapsed() < Duration::from_secs(4), "it was");
+        working.stop().await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_hangs_holds_up_its_own_tasks_only_and_not_for_ever() {
+    let (fake, url) = Fake::start(Over::Nats).await;
+    fake.answer_on("eventflow.results.default.node-a").await;
+    let nats = fake.nats();
+    nats.hang_on("eventflow.results.default.node-hung").await;
+    let working = Working::new(agent(&url).capability("work", double));
+    let offered = Instant::now();
+    offer_by(&fake, "node-hung", 0..5).await;
+    offer_by(&fake, "node-a", 5..10).await;
+    fake.finished(5).await;
+    assert!(offered.elapsed() < Duration::from_secs(4), "held up");
+    fake.finished(10).await;
+    // From now on others are told at once.
+    let offered = Instant::now();
+    offer_by(&fake, "node-hung", 10..15).await;
+    fake.finished(15).await;
+    assert!(offered.elapsed() < Duration::from_secs(4), "tried again");
+    working.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_agent_that_may_not_tell_a_node_tells_any() {
+    let server = NatsServer::configured(
+        r#"jetstream: enabled
+        no_auth_user: anybody
+        authorization { users: [
+          { user: anybody, password: open }
+          { user: strict, password: secret, permissions: { publish: { deny: "eventflow.results.default.*" } } }
+        ] }"#,
+    );
+    let (fake, url) = Fake::start_on(server).await;
+    fake.answer_on("eventflow.results.default.node-a").await;
+    let url = url.replace("nats://", "nats://strict:secret@");
+    let working = Working::new(agent(&url).capability("work", double));
+    let offered = Instant::now();
+    offer_by(&fake, "node-a", 0..5).await;
+    fake.finished(5).await;
+    assert!(offered.elapsed() < Duration::from_secs(4), "it waited");
+    working.stop().await.unwrap();
+    let told_on = fake.nats().told_on();
+    let general = |subject: &String| subject == "eventflow.results.default";
+    assert!(told_on.iter().all(general), "{told_on:?}");
 }

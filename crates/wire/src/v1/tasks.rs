@@ -88,6 +88,10 @@ pub struct LeasedTask {
     pub traceparent: Option<Arc<str>>,
 }
 
+/// The header of a task on a NATS queue that names the node it was given out by. What is said of the task on
+/// `eventflow.results.<tenant>.<node>` is not passed on from node to node, as it is on `eventflow.results.<tenant>`.
+pub const NODE_HEADER: &str = "eventflow-node";
+
 /// One attempt, on a NATS queue: whoever takes it asks to begin it before performing it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]

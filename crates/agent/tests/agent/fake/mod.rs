@@ -10,6 +10,7 @@ use std::{
 };
 
 use eventflow_domain::{Attempt, DurationMs, Timestamp};
+use eventflow_nats_server::{NatsServer, Options};
 use eventflow_wire::v1::{
     Problem, Time,
     tasks::{
@@ -99,17 +100,25 @@ impl Fake {
                 let url = http::serve(fake.clone()).await;
                 (fake, url)
             }
-            Over::Nats => {
-                let side = Arc::new(Side::start().await);
-                let url = side.url();
-                let fake = Self {
-                    nats: Some(Arc::clone(&side)),
-                    ..Self::default()
-                };
-                side.serve(fake.clone()).await;
-                (fake, url)
-            }
+            Over::Nats => Self::start_on(NatsServer::start(Options::default())).await,
         }
+    }
+
+    /// The same on a NATS server that is there.
+    pub(crate) async fn start_on(server: NatsServer) -> (Self, String) {
+        let side = Side::on(server).await;
+        let url = side.url();
+        let fake = Self {
+            nats: Some(Arc::new(side)),
+            ..Self::default()
+        };
+        fake.answer_on("eventflow.results.default").await;
+        (fake, url)
+    }
+
+    /// Answers what agents say over NATS on one more subject.
+    pub(crate) async fn answer_on(&self, subject: &str) {
+        nats::serve(self.clone(), subject).await;
     }
 
     /// What is behind it, over NATS.

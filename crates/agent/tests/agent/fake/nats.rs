@@ -6,7 +6,7 @@ use std::{
 };
 
 use async_nats::{
-    Client,
+    Client, HeaderMap,
     jetstream::{
         self,
         consumer::{AckPolicy, PullConsumer, pull},
@@ -14,9 +14,9 @@ use async_nats::{
     },
 };
 use bytes::Bytes;
-use eventflow_nats_server::{NatsServer, Options};
+use eventflow_nats_server::NatsServer;
 use eventflow_wire::v1::tasks::{
-    DurableAnswer, LeasedTask, ResultItem, ResultsAnswer, ResultsBody,
+    DurableAnswer, LeasedTask, NODE_HEADER, ResultItem, ResultsAnswer, ResultsBody,
 };
 use futures::StreamExt;
 use serde::Serialize;
@@ -30,12 +30,13 @@ pub(crate) const ACK_WAIT: Duration = Duration::from_secs(2);
 pub(crate) struct Side {
     server: Mutex<NatsServer>,
     client: Client,
+    /// The subjects of all that agents have said, in order.
+    told_on: Mutex<Vec<String>>,
 }
 
 impl Side {
-    /// A server with a stream, and one queue, `work`.
-    pub(super) async fn start() -> Self {
-        let server = NatsServer::start(Options::default());
+    /// A stream, and one queue, `work`.
+    pub(super) async fn on(server: NatsServer) -> Self {
         let client = async_nats::connect(server.url()).await.unwrap();
         let config = stream::Config {
             name: "EVENTFLOW_TASKS".into(),
@@ -48,6 +49,7 @@ impl Side {
         let side = Self {
             server: Mutex::new(server),
             client,
+            told_on: Mutex::default(),
         };
         side.queue("work").await;
         side
@@ -100,23 +102,39 @@ impl Side {
 
     /// What has no JSON of a task in it.
     pub(crate) async fn publish_nonsense(&self) {
-        self.send("default", "work", "{".into()).await;
+        self.send("default", "work", None, "{".into()).await;
     }
 
     pub(crate) async fn publish(&self, tenant: &str, tasks: impl Iterator<Item = LeasedTask>) {
+        self.publish_by(None, tenant, tasks).await;
+    }
+
+    /// Given out by a node that says its name.
+    pub(crate) async fn publish_by(
+        &self,
+        node: Option<&str>,
+        tenant: &str,
+        tasks: impl Iterator<Item = LeasedTask>,
+    ) {
         for task in tasks {
             let mut body = serde_json::to_value(&task).unwrap();
             // The lease begins with the task.
             body.as_object_mut().unwrap().remove("deadline");
             let capability = task.capability.as_str();
-            self.send(tenant, capability, body.to_string().into()).await;
+            let body = body.to_string().into();
+            self.send(tenant, capability, node, body).await;
         }
     }
 
-    async fn send(&self, tenant: &str, capability: &str, body: Bytes) {
+    async fn send(&self, tenant: &str, capability: &str, node: Option<&str>, body: Bytes) {
         let jetstream = jetstream::new(self.client.clone());
         let subject = format!("eventflow.tasks.{tenant}.{capability}");
-        let sent = jetstream.publish(subject, body).await.unwrap();
+        let mut headers = HeaderMap::new();
+        if let Some(node) = node {
+            headers.insert(NODE_HEADER, node);
+        }
+        let sent = jetstream.publish_with_headers(subject, headers, body);
+        let sent = sent.await.unwrap();
         sent.await.unwrap();
     }
 
@@ -125,22 +143,35 @@ impl Side {
         jetstream.get_stream("EVENTFLOW_TASKS").await.unwrap()
     }
 
-    /// Answers what agents say.
-    pub(super) async fn serve(&self, fake: Fake) {
-        let client = self.client.clone();
-        let requests = client.subscribe("eventflow.results.default").await;
-        let mut requests = requests.unwrap();
-        client.flush().await.unwrap();
-        tokio::spawn(async move {
-            while let Some(request) = requests.next().await {
-                let answer = answer(&fake, &request.payload);
-                client
-                    .publish(request.reply.unwrap(), answer)
-                    .await
-                    .unwrap();
-            }
-        });
+    /// What agents have said went here, in order.
+    pub(crate) fn told_on(&self) -> Vec<String> {
+        self.told_on.lock().unwrap().clone()
     }
+
+    /// Somebody who listens there and never answers.
+    pub(crate) async fn hang_on(&self, subject: &str) {
+        let mut requests = self.client.subscribe(subject.to_owned()).await.unwrap();
+        self.client.flush().await.unwrap();
+        tokio::spawn(async move { while requests.next().await.is_some() {} });
+    }
+}
+
+/// Answers what agents say there.
+pub(super) async fn serve(fake: Fake, subject: &str) {
+    let client = fake.nats().client.clone();
+    let mut requests = client.subscribe(subject.to_owned()).await.unwrap();
+    client.flush().await.unwrap();
+    tokio::spawn(async move {
+        while let Some(request) = requests.next().await {
+            let told_on = request.subject.to_string();
+            fake.nats().told_on.lock().unwrap().push(told_on);
+            let answer = answer(&fake, &request.payload);
+            client
+                .publish(request.reply.unwrap(), answer)
+                .await
+                .unwrap();
+        }
+    });
 }
 
 fn answer(fake: &Fake, request: &[u8]) -> Bytes {
