@@ -30,11 +30,15 @@ const RECORDS: usize = 1_100;
 
 /// Keeps the newest copy of each partition in memory.
 #[derive(Default)]
-struct Copies(Mutex<HashMap<PartitionId, (Position, Vec<u8>)>>);
+struct Copies {
+    kept: Mutex<HashMap<PartitionId, (Position, Vec<u8>)>>,
+    /// So many of the next questions get no answer.
+    unheard: AtomicUsize,
+}
 
 impl Copies {
     fn position(&self) -> Position {
-        let copies = self.0.lock().unwrap();
+        let copies = self.kept.lock().unwrap();
         copies
             .values()
             .map(|(through, _)| *through)
@@ -52,12 +56,20 @@ impl ViewCopies for Copies {
         file: &Path,
     ) -> Result<(), ViewCopyError> {
         let bytes = std::fs::read(file).map_err(ViewCopyError::File)?;
-        self.0.lock().unwrap().insert(partition, (through, bytes));
+        self.kept
+            .lock()
+            .unwrap()
+            .insert(partition, (through, bytes));
         Ok(())
     }
 
     async fn newest(&self, _: PartitionId) -> Result<Position, ViewCopyError> {
-        Ok(self.position())
+        let less = |left: usize| left.checked_sub(1);
+        let unheard = &self.unheard;
+        match unheard.fetch_update(Ordering::SeqCst, Ordering::SeqCst, less) {
+            Ok(_) => Err(ViewCopyError::Unavailable("no answer".into())),
+            Err(_) => Ok(self.position()),
+        }
     }
 
     async fn get(
@@ -65,7 +77,7 @@ impl ViewCopies for Copies {
         partition: PartitionId,
         file: &Path,
     ) -> Result<Option<Position>, ViewCopyError> {
-        let copies = self.0.lock().unwrap();
+        let copies = self.kept.lock().unwrap();
         let Some((through, bytes)) = copies.get(&partition) else {
             return Ok(None);
         };
@@ -141,6 +153,8 @@ async fn a_successor_takes_up_a_copy_of_the_view() {
     let change =
         |backend: &mut Backend| changed(backend, directories[1].path(), &copies, &recovering);
     let two = nodes.start_with(change).await;
+    // A leader of the copies was lost with the partition's.
+    copies.unheard.store(3, Ordering::SeqCst);
     one.die().await;
     let is_led = || two.leads().len() == 1;
     nodes.within_5_seconds(&[&two], "a successor", is_led).await;

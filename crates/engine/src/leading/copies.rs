@@ -8,13 +8,16 @@ use std::{
 };
 
 use eventflow_domain::{DurationMs, PartitionId, Position};
-use eventflow_ports::ViewCopies;
+use eventflow_ports::{ReadError, ViewCopies, ViewCopyError, ViewError};
 
 use super::{Membership, tick};
-use crate::{engine::Inner, meters, partition::Partition};
+use crate::{config::RETRY_PAUSE, engine::Inner, meters, partition::Partition};
 
 /// A copy that is so many records ahead is fetched: replaying fewer of them is faster.
 const FETCHED_FROM_RECORDS: u64 = 1_000;
+/// So long a new leader asks for a copy that nobody tells of: right after an outage that is sooner there than a replay of
+/// all of the journal is done.
+const ASKED_FOR: Duration = Duration::from_secs(10);
 /// A copy is made once the newest one is so many records behind: a successor replays these within a moment.
 const COPIED_FROM_RECORDS: u64 = 1_000;
 /// How often that is looked at.
@@ -29,11 +32,65 @@ pub(super) async fn take_up(inner: &Inner, membership: &Membership, partition: P
     let Some(copies) = &membership.cluster.view_copies else {
         return;
     };
-    match fetch(inner, membership, &**copies, partition).await {
-        Ok(None) => {}
-        Ok(Some(through)) => tracing::info!(%partition, %through, "a copy of its view is taken up"),
-        Err(error) => {
-            tracing::warn!(%partition, error, "the copy of its view cannot be used, the journal is replayed instead");
+    let clock = &*inner.backend.clock;
+    let Some(head) = head(inner, partition).await else {
+        return;
+    };
+    let until = clock.elapsed() + ASKED_FOR;
+    loop {
+        match fetch(inner, membership, &**copies, partition, head).await {
+            Ok(None) => return,
+            Ok(Some(through)) => {
+                tracing::info!(%partition, %through, "a copy of its view is taken up");
+                return;
+            }
+            Err(Missed::Unheard(error)) if clock.elapsed() < until => {
+                tracing::debug!(%partition, error, "nobody tells of a copy of its view, trying again");
+                tick(clock, RETRY_PAUSE).await;
+            }
+            Err(Missed::Unheard(error) | Missed::Unusable(error)) => {
+                tracing::warn!(%partition, error, "the copy of its view cannot be used, the journal is replayed instead");
+                return;
+            }
+        }
+    }
+}
+
+/// Why no copy was taken up.
+enum Missed {
+    /// Nobody answers now.
+    Unheard(String),
+    /// What is there is of no use.
+    Unusable(String),
+}
+
+impl From<ViewCopyError> for Missed {
+    fn from(error: ViewCopyError) -> Self {
+        match error {
+            ViewCopyError::Unavailable(_) => Self::Unheard(error.to_string()),
+            ViewCopyError::Corrupt { .. } | ViewCopyError::File(_) => {
+                Self::Unusable(error.to_string())
+            }
+        }
+    }
+}
+
+impl From<ViewError> for Missed {
+    fn from(error: ViewError) -> Self {
+        Self::Unusable(error.to_string())
+    }
+}
+
+/// How far the journal is, as soon as it tells; nothing where it is damaged, as recovery will find as well.
+async fn head(inner: &Inner, partition: PartitionId) -> Option<Position> {
+    loop {
+        match inner.backend.journal.head(partition).await {
+            Ok(head) => return Some(head),
+            Err(ReadError::Unavailable(error)) => {
+                tracing::warn!(%partition, %error, "the journal does not tell how far it is, trying again");
+                tick(&*inner.backend.clock, RETRY_PAUSE).await;
+            }
+            Err(ReadError::Fatal(_)) => return None,
         }
     }
 }
@@ -43,23 +100,21 @@ async fn fetch(
     membership: &Membership,
     copies: &dyn ViewCopies,
     partition: PartitionId,
-) -> Result<Option<Position>, String> {
+    head: Position,
+) -> Result<Option<Position>, Missed> {
     let view = &inner.backend.view;
-    let own = view
-        .position(partition)
-        .await
-        .map_err(|error| error.to_string())?;
-    let newest = copies.newest(partition).await;
-    let newest = newest.map_err(|error| error.to_string())?;
+    let own = view.position(partition).await?;
+    if head.0 < own.through.0.saturating_add(FETCHED_FROM_RECORDS) {
+        return Ok(None);
+    }
+    let newest = copies.newest(partition).await?;
     if newest.0 < own.through.0.saturating_add(FETCHED_FROM_RECORDS) {
         return Ok(None);
     }
     let file = Scratch::new(membership, partition, "fetched");
-    let fetched = copies.get(partition, file.path()).await;
-    let fetched = fetched.map_err(|error| error.to_string())?;
+    let fetched = copies.get(partition, file.path()).await?;
     if fetched.is_some() {
-        let replaced = view.replace(partition, file.path()).await;
-        replaced.map_err(|error| error.to_string())?;
+        view.replace(partition, file.path()).await?;
     }
     Ok(fetched)
 }
