@@ -9,9 +9,11 @@ use std::sync::{
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use eventflow_adapter_memory::MemoryView;
 use eventflow_domain::{DurationMs, PartitionId, Position, Sequence, execution::Status};
+use eventflow_engine::Backend;
 use eventflow_ports::{
-    Appending, Journal, JournalEntry, ReadError, ReadLimit,
+    Appending, Journal, JournalEntry, ReadError, ReadLimit, View,
     inbound::{Action, Controls, Executions, Refusal, StreamFrom, Tasks},
 };
 use futures::StreamExt;
@@ -282,7 +284,7 @@ async fn damage_far_back_is_found_by_whoever_leads_later() {
     let nodes = Nodes::by_hand(2);
     let one = nodes.start().await;
     let since = Arc::new(AtomicBool::new(false));
-    let damaged = |backend: &mut eventflow_engine::Backend| {
+    let damaged = |backend: &mut Backend| {
         let (journal, since) = (backend.journal.clone(), since.clone());
         backend.journal = Arc::new(Damaged { journal, since });
     };
@@ -307,6 +309,72 @@ async fn damage_far_back_is_found_by_whoever_leads_later() {
         }
     }
     panic!("it is not found: {}", taken());
+}
+
+/// A journal whose server leads no longer and does not know it yet: so many reads do not see the last record.
+struct Stale {
+    journal: Arc<dyn Journal>,
+    reads: AtomicUsize,
+}
+
+#[async_trait]
+impl Journal for Stale {
+    fn append(&self, partition: PartitionId, expected: Position, record: Bytes) -> Appending {
+        self.journal.append(partition, expected, record)
+    }
+
+    async fn read(
+        &self,
+        partition: PartitionId,
+        after: Position,
+        limit: ReadLimit,
+    ) -> Result<Vec<JournalEntry>, ReadError> {
+        let last = self.journal.head(partition).await?;
+        let mut entries = self.journal.read(partition, after, limit).await?;
+        let less = |left: usize| left.checked_sub(1);
+        if (self
+            .reads
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, less))
+        .is_ok()
+        {
+            entries.retain(|entry| entry.position < last);
+        }
+        Ok(entries)
+    }
+
+    async fn head(&self, partition: PartitionId) -> Result<Position, ReadError> {
+        self.journal.head(partition).await
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_tells_less_than_was_acknowledged_is_asked_again() {
+    let nodes = Nodes::by_hand(1);
+    // What one node has seen, the next one knows.
+    let view: Arc<dyn View> = Arc::new(MemoryView::default());
+    let seen = |backend: &mut Backend| backend.view = view.clone();
+    let one = nodes.start_with(seen).await;
+    nodes.balanced(std::slice::from_ref(&one)).await;
+    let started = one.engine.start(start("open", one_task())).await;
+    started.expect("started");
+    let home = PartitionId(0);
+    let head = one.partitions()[0].position;
+    while view.position(home).await.expect("read").through < head {
+        nodes.second(&[&one]).await;
+    }
+    let stale = |backend: &mut Backend| {
+        seen(backend);
+        backend.journal = Arc::new(Stale {
+            journal: backend.journal.clone(),
+            reads: AtomicUsize::new(2),
+        });
+    };
+    let two = nodes.start_with(stale).await;
+    one.die().await;
+    let is_led = || two.leads() == [home];
+    nodes.within_5_seconds(&[&two], "a successor", is_led).await;
+    let view = two.engine.view(&tenant(), &id("open")).await;
+    assert_eq!(view.expect("seen").status, Status::Running);
 }
 
 #[tokio::test]

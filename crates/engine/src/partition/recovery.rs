@@ -17,6 +17,10 @@ use super::{
 };
 use crate::{backend::Backend, definitions::Definitions, error::StartError, frozen};
 
+/// Among nodes, how often a journal that ends before what the view has seen is read again, 100 ms apart: a server that leads
+/// it no longer, and does not know that, tells less than there is. NATS gives such a server 10 s.
+const READ_AGAIN_MAX: usize = 150;
+
 /// A partition as its journal leaves it.
 pub(crate) struct Recovered {
     pub(crate) residents: Residents,
@@ -49,7 +53,9 @@ pub(crate) async fn recover(
     recovery.continue_chain(&mut recovered).await?;
     let mut replayed = 0_usize;
     loop {
-        let entries = recovery.read(recovered.position, ReadLimit::REPLAY).await?;
+        let entries = recovery
+            .read_on(recovered.position, ReadLimit::REPLAY, view.through)
+            .await?;
         if entries.is_empty() {
             break;
         }
@@ -120,7 +126,9 @@ impl Recovery<'_> {
         let Some(before) = recovered.position.0.checked_sub(1) else {
             return Ok(());
         };
-        let entries = self.read(Position(before), ReadLimit::ONE).await?;
+        let entries = self
+            .read_on(Position(before), ReadLimit::ONE, recovered.position)
+            .await?;
         let Some(entry) = entries.first() else {
             let (partition, view) = (self.partition, recovered.position);
             return Err(StartError::JournalBehindView {
@@ -217,6 +225,30 @@ impl Recovery<'_> {
             execution.unsettle();
         }
         Ok(())
+    }
+
+    /// What follows. A record that the view has seen is there.
+    async fn read_on(
+        &self,
+        after: Position,
+        limit: ReadLimit,
+        seen: Position,
+    ) -> Result<Vec<JournalEntry>, StartError> {
+        let mut again = match self.backend.cluster {
+            Some(_) => READ_AGAIN_MAX,
+            None => 0,
+        };
+        loop {
+            let entries = self.read(after, limit).await?;
+            if !entries.is_empty() || after >= seen || again == 0 {
+                return Ok(entries);
+            }
+            if again == READ_AGAIN_MAX {
+                tracing::warn!(partition = %self.partition, %after, %seen, "the journal tells less than the view has seen, reading again");
+            }
+            again -= 1;
+            pause(self.backend).await;
+        }
     }
 
     async fn read(
