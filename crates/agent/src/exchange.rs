@@ -128,10 +128,11 @@ impl State {
         let now = Instant::now();
         self.avoided.retain(|_, until| now < *until);
         self.avoided.insert(node.clone(), now + AVOIDED_FOR);
-        let line = self.lines.get_mut(&Some(node.clone()));
-        let waiting = line.map(|line| mem::take(&mut line.waiting));
-        let any = self.lines.entry(None).or_default();
-        any.waiting.extend(waiting.unwrap_or_default());
+        if let Some(line) = self.lines.get_mut(&Some(node.clone())) {
+            let waiting = mem::take(&mut line.waiting);
+            let any = self.lines.entry(None).or_default();
+            any.waiting.extend(waiting);
+        }
     }
 
     fn take(&mut self) -> Option<Batch> {

@@ -170,6 +170,11 @@ impl Nats {
         }
     }
 
+    /// Where any node is told; a node itself one token further down.
+    fn told_on(&self) -> String {
+        format!("{}.results.{}", self.inner.prefix, self.inner.tenant)
+    }
+
     /// The stream of the tasks of all tenants.
     pub(crate) fn stream(&self) -> String {
         format!("{}_TASKS", self.inner.prefix.to_ascii_uppercase())
@@ -201,8 +206,9 @@ impl Nats {
 
     async fn connect(&self) -> Result<Client, Refused> {
         let is_denied = self.inner.is_denied.clone();
+        let told_on = format!("\"{}.", self.told_on());
         let options = self.inner.options.clone().event_callback(move |event| {
-            if is_violation(&event) {
+            if is_denied_by(&event, &told_on) {
                 is_denied.send_replace(true);
             }
             std::future::ready(())
@@ -228,12 +234,11 @@ impl Nats {
     ) -> Result<Message, Refused> {
         let client = self.client().await?;
         let text = serde_json::to_vec(body).expect("a body of the protocol serialises");
-        let (prefix, tenant) = (&self.inner.prefix, &self.inner.tenant);
         let mut is_denied = self.inner.is_denied.subscribe();
         let node = node.filter(|_| !*is_denied.borrow_and_update());
         let subject = match node {
-            Some(node) => format!("{prefix}.results.{tenant}.{node}"),
-            None => format!("{prefix}.results.{tenant}"),
+            Some(node) => format!("{}.{node}", self.told_on()),
+            None => self.told_on(),
         };
         self.inner.requests.fetch_add(1, Ordering::Relaxed);
         let request = Request::new()
@@ -276,13 +281,13 @@ impl fmt::Debug for Nats {
     }
 }
 
-/// Whether a user may not publish what it did: told once, while the request gets no answer.
-fn is_violation(event: &Event) -> bool {
+/// Whether the server says that this user may not publish on a subject that begins so: the request itself gets no answer.
+fn is_denied_by(event: &Event, subject: &str) -> bool {
     let Event::ServerError(ServerError::Other(said)) = event else {
         return false;
     };
-    said.to_ascii_lowercase()
-        .contains("permissions violation for publish")
+    let what = said.to_ascii_lowercase();
+    what.contains("permissions violation for publish") && said.contains(subject)
 }
 
 fn address(url: &str) -> Result<ServerAddr, InvalidNats> {
