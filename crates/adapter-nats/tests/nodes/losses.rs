@@ -97,6 +97,30 @@ async fn a_stream_that_is_removed_is_made_again() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_stream_does_not_take_is_sent_again_without_a_look() {
+    const TASKS: usize = 100;
+    let nodes = Nodes::single();
+    let queue = nodes.queue().await;
+    let context = jetstream::new(nodes.servers.connect().await);
+    let stream = nodes.stream().await;
+    let config = stream.cached_info().config.clone();
+    // As while its servers elect a leader: nobody answers on its subjects.
+    let deleted = context.delete_stream(&config.name).await;
+    deleted.expect("deleted");
+    let work = Work::of(TASKS);
+    queue.offer(work.tasks.clone()).await.expect("offered");
+    sleep(Duration::from_millis(500)).await;
+    let stream = context.create_stream(config).await.expect("made again");
+    // Nobody has asked for what got lost.
+    wait_for(async || holds(&stream, TASKS as u64).await).await;
+    let mut taken = HashSet::new();
+    for task in take(&queue, TASKS, LONG).await {
+        assert!(taken.insert(task.offered()), "{task:?} came twice");
+    }
+    assert_eq!(taken.len(), TASKS);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_a_server_offers_are_kept_and_sent_later() {
     const TASKS: usize = 200;
     let mut nodes = Nodes::single();
