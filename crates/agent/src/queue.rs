@@ -28,11 +28,12 @@ const WAIT: Duration = Duration::from_secs(30);
 /// longer gives its slots to another queue that has none.
 const TURN: Duration = Duration::from_millis(50);
 /// While there is nothing, the server says so this often …
-const HEARTBEAT: Duration = Duration::from_secs(2);
+const HEARTBEAT: Duration = Duration::from_secs(1);
 /// … and a pull that was not heard of for two of them is lost: its server has died, or was cut off.
-const SILENCE: Duration = Duration::from_secs(5);
-/// The engine makes a queue with its first task: looked for this often until then.
-const ABSENT_PAUSE: Duration = Duration::from_millis(500);
+const SILENCE: Duration = Duration::from_millis(2_500);
+/// The engine makes a queue with its first task, and its servers may be without a leader for seconds: looked for this
+/// often until then.
+const ABSENT_PAUSE: Duration = Duration::from_millis(250);
 /// What is on its way at the end of a pull arrives within this, or comes again by itself after the queue's ack wait.
 const HAND_BACK_WITHIN: Duration = Duration::from_secs(1);
 /// A task whose begin could not be decided is given out again after this.
@@ -130,7 +131,7 @@ impl Queue {
             }
             Ended::Silent => {
                 hand_back(&client, messages).await;
-                let (queue, silence) = (&self.capability, SILENCE.as_secs());
+                let (queue, silence) = (&self.capability, SILENCE.as_secs_f32());
                 return Err(Refused::unheard(format!(
                     "nothing was heard of queue `{queue}` for {silence} s"
                 )));
