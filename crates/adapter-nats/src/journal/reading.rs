@@ -9,9 +9,13 @@ use eventflow_domain::Position;
 use eventflow_ports::{JournalEntry, ReadError, ReadLimit};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 
-/// Records that are asked for at a time: enough to hide the way to the server and back, and at most some 16 MiB where
-/// each is as large as the server takes.
+/// Records that are asked for at a time where nothing is known of their size: enough to hide the way to the server and
+/// back, and at most some 16 MiB where each is as large as the server takes.
 pub(crate) const READ_AHEAD: usize = 16;
+/// Small ones: a server that has much to do answers late, and a new leader reads thousands before anything goes on.
+const READ_AHEAD_MAX: usize = 256;
+/// So much may be on its way, as far as the size of those before tells.
+const READ_AHEAD_BYTES: usize = 16 * 1024 * 1024;
 
 /// The position of the last record, from the stream's leader.
 pub(crate) async fn head(stream: &Stream<()>) -> Result<Position, ReadError> {
@@ -38,17 +42,24 @@ pub(super) async fn read(
 ) -> Result<Vec<JournalEntry>, ReadError> {
     let most = u64::try_from(limit.records.max(1)).unwrap_or(u64::MAX);
     let last = head.0.min(after.0.saturating_add(most));
-    let mut entries = stream::iter(after.0.saturating_add(1)..=last)
-        .map(|position| record(stream, Position(position)))
-        .buffered(READ_AHEAD);
     let mut page = Vec::new();
     let mut bytes = 0;
-    while let Some(entry) = entries.try_next().await? {
-        bytes += entry.record.len();
-        page.push(entry);
-        if bytes >= limit.bytes {
-            break;
+    let (mut from, mut ahead) = (after.0, READ_AHEAD);
+    while from < last && bytes < limit.bytes {
+        let until = last.min(from.saturating_add(ahead as u64));
+        let mut entries = stream::iter(from + 1..=until)
+            .map(|position| record(stream, Position(position)))
+            .buffered(ahead);
+        let mut largest = 1;
+        while bytes < limit.bytes
+            && let Some(entry) = entries.try_next().await?
+        {
+            bytes += entry.record.len();
+            largest = largest.max(entry.record.len());
+            page.push(entry);
         }
+        from = until;
+        ahead = (READ_AHEAD_BYTES / largest).clamp(READ_AHEAD, READ_AHEAD_MAX);
     }
     Ok(page)
 }
