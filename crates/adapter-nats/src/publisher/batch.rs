@@ -20,7 +20,7 @@ use tokio::{
 const ACKNOWLEDGED_EVERY: u64 = 256;
 /// Acknowledgements that may be missing before the next message waits: one is on its way while the next one fills up.
 const ACKNOWLEDGEMENTS_MISSING_MAX: u64 = 2;
-/// Where a batch takes longer, servers have too much to do: after an outage, say, when work waits.
+/// Where a batch takes longer, or fails only then, servers have too much to do: after an outage, say, when work waits.
 const SLOW: Duration = Duration::from_millis(100);
 /// The next batch then waits so many times as long, so that work goes first.
 const REST_FACTOR: u32 = 3;
@@ -86,10 +86,10 @@ impl Batches {
             None => Line::open(&self.client).await?,
         };
         let began = Instant::now();
-        line.send(&self.client, messages, self.answer_within)
-            .await?;
-        place.line = Some(line);
+        let sent = line.send(&self.client, messages, self.answer_within).await;
         place.rests_until = Instant::now() + rest_after(began.elapsed());
+        sent?;
+        place.line = Some(line);
         Ok(())
     }
 }
