@@ -45,18 +45,19 @@ pub(super) async fn read(
     let mut page = Vec::new();
     let mut bytes = 0;
     let (mut from, mut ahead) = (after.0, READ_AHEAD);
-    while from < last && bytes < limit.bytes {
+    while from < last {
         let until = last.min(from.saturating_add(ahead as u64));
         let mut entries = stream::iter(from + 1..=until)
             .map(|position| record(stream, Position(position)))
             .buffered(ahead);
         let mut largest = 1;
-        while bytes < limit.bytes
-            && let Some(entry) = entries.try_next().await?
-        {
+        while let Some(entry) = entries.try_next().await? {
             bytes += entry.record.len();
             largest = largest.max(entry.record.len());
             page.push(entry);
+            if bytes >= limit.bytes {
+                return Ok(page);
+            }
         }
         from = until;
         ahead = (READ_AHEAD_BYTES / largest).clamp(READ_AHEAD, READ_AHEAD_MAX);
