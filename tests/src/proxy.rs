@@ -3,6 +3,7 @@
 //! It runs on a thread of its own, so that a test that blocks does not hold it up.
 
 use std::{
+    collections::VecDeque,
     io,
     net::{Ipv4Addr, SocketAddr},
     sync::Arc,
@@ -17,17 +18,20 @@ use tokio::{
     },
     runtime::Runtime,
     sync::watch,
+    time::Instant,
 };
 
 /// What is passed on at a time.
 const CHUNK_BYTES: usize = 64 * 1024;
+/// Chunks that are under way on a slow link; who sends more waits.
+const CHUNKS_UNDER_WAY_MAX: usize = 256;
 
 /// What becomes of what goes through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Link {
     /// It is passed on at once.
     Whole,
-    /// It is passed on after this long, each way.
+    /// It is passed on after this long, each way: a longer way, not a thinner one.
     Slow(Duration),
     /// Connections stay open, new ones are accepted, and nothing is passed on: as behind a cable that was pulled.
     HalfOpen,
@@ -133,18 +137,44 @@ async fn one_way(
     mut link: watch::Receiver<Link>,
 ) -> io::Result<()> {
     let mut chunk = vec![0; CHUNK_BYTES];
+    let mut under_way = VecDeque::<(Instant, Vec<u8>)>::new();
+    let mut has_ended = false;
     loop {
-        let read = from.read(&mut chunk).await?;
-        if read == 0 {
+        let due = under_way.front().map(|(due, _)| *due);
+        tokio::select! {
+            biased;
+            () = arrival(due) => {
+                open(&mut link).await;
+                if let Some((_, chunk)) = under_way.pop_front() {
+                    to.write_all(&chunk).await?;
+                }
+            }
+            read = from.read(&mut chunk), if !has_ended && under_way.len() < CHUNKS_UNDER_WAY_MAX => {
+                let read = read?;
+                has_ended = read == 0;
+                open(&mut link).await;
+                let delay = match *link.borrow() {
+                    Link::Slow(delay) => delay,
+                    _ => Duration::ZERO,
+                };
+                if under_way.is_empty() && delay.is_zero() {
+                    to.write_all(&chunk[..read]).await?;
+                } else {
+                    under_way.push_back((Instant::now() + delay, chunk[..read].to_vec()));
+                }
+            }
+        }
+        if has_ended && under_way.is_empty() {
             return to.shutdown().await;
         }
-        open(&mut link).await;
-        let now = *link.borrow();
-        if let Link::Slow(delay) = now {
-            tokio::time::sleep(delay).await;
-        }
-        open(&mut link).await;
-        to.write_all(&chunk[..read]).await?;
+    }
+}
+
+/// Waits until the first of what is under way is there.
+async fn arrival(due: Option<Instant>) {
+    match due {
+        Some(due) => tokio::time::sleep_until(due).await,
+        None => std::future::pending().await,
     }
 }
 
@@ -159,7 +189,6 @@ mod tests {
     use std::{
         io::{Read as _, Write as _},
         net::{TcpListener, TcpStream},
-        time::Instant,
     };
 
     use super::*;
@@ -229,5 +258,28 @@ mod tests {
         let began = Instant::now();
         assert!(answers(&mut stream));
         assert!(began.elapsed() >= Duration::from_millis(80));
+    }
+
+    #[test]
+    fn a_slow_link_carries_many_at_a_time_in_their_order() {
+        let proxy = Proxy::start(0, echo()).expect("a proxy");
+        let mut stream = through(&proxy);
+        proxy.set(Link::Slow(Duration::from_millis(40)));
+        let began = Instant::now();
+        let mut answers = stream.try_clone().expect("a second handle");
+        let asking = std::thread::spawn(move || {
+            for byte in 0..50 {
+                stream.write_all(&[byte]).expect("it is open");
+                std::thread::sleep(Duration::from_millis(2));
+            }
+        });
+        let mut came = [0; 50];
+        answers.read_exact(&mut came).expect("all of them come");
+        assert!(came.iter().copied().eq(0..50), "{came:?}");
+        assert!(
+            began.elapsed() < Duration::from_secs(2),
+            "one after the other"
+        );
+        asking.join().expect("no panic");
     }
 }

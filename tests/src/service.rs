@@ -321,12 +321,13 @@ impl Drop for Service {
     }
 }
 
-/// The service's program in a directory, as if nothing were configured there.
+/// The service's program in a directory, as if nothing were configured there but what `RUST_LOG` says.
 pub fn program(directory: &Path) -> Command {
     let mut command = Command::new(binary("event-flow-workflow-execution"));
-    without_configuration(&mut command)
-        .current_dir(directory)
-        .env("RUST_LOG", "warn");
+    without_configuration(&mut command).current_dir(directory);
+    if std::env::var_os("RUST_LOG").is_none() {
+        command.env("RUST_LOG", "warn");
+    }
     command
 }
 

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use eventflow_domain::PartitionId;
 use eventflow_ports::{Answering, MESSAGE_BYTES_MAX, PeerError, Peers, Responder};
 
-use tokio::time::Instant;
+use tokio::{sync::watch, time::Instant};
 
 use crate::lock;
 
@@ -29,7 +29,20 @@ struct Table {
 }
 
 /// Whoever answers, by a number of its own.
-type Answerer = (u64, Arc<dyn Responder>);
+#[derive(Clone)]
+struct Answerer {
+    id: u64,
+    responder: Arc<dyn Responder>,
+    /// Its sender goes with the place.
+    place: watch::Receiver<()>,
+}
+
+impl Answerer {
+    /// Resolves once its place is given up.
+    async fn gone(&mut self) {
+        while self.place.changed().await.is_ok() {}
+    }
+}
 
 impl MemoryPeers {
     /// From now on no request reaches whoever answers for the partition now, nor does an answer come from there: who
@@ -37,7 +50,7 @@ impl MemoryPeers {
     pub fn cut_off(&self, partition: PartitionId) {
         let table = &mut *lock(&self.0);
         let answering = table.answering.get(&partition).into_iter().flatten();
-        table.cut_off.extend(answering.map(|(id, _)| *id));
+        table.cut_off.extend(answering.map(|answerer| answerer.id));
     }
 
     /// Everybody is reached again.
@@ -47,12 +60,6 @@ impl MemoryPeers {
 
     fn is_cut_off(&self, id: u64) -> bool {
         lock(&self.0).cut_off.contains(&id)
-    }
-
-    fn is_answering(&self, partition: PartitionId, id: u64) -> bool {
-        let table = &*lock(&self.0);
-        let mut answering = table.answering.get(&partition).into_iter().flatten();
-        answering.any(|(other, _)| *other == id)
     }
 }
 
@@ -69,23 +76,26 @@ impl Peers for MemoryPeers {
             .answering
             .get(&partition)
             .and_then(|answering| answering.last().cloned());
-        let (id, responder) = last.ok_or(PeerError::Nobody)?;
-        if self.is_cut_off(id) {
+        let mut asked = last.ok_or(PeerError::Nobody)?;
+        if self.is_cut_off(asked.id) {
             tokio::time::sleep(within).await;
             return Err(silence());
         }
         // A task of its own: who asked may go, the request is carried out.
+        let responder = asked.responder.clone();
         let answering = tokio::spawn(async move { responder.respond(request).await });
         let since = Instant::now();
-        let answered = tokio::time::timeout(within, answering).await;
-        let answer = answered
-            .map_err(|_| silence())?
-            .map_err(|panicked| PeerError::Unavailable(panicked.into()))?;
-        // Who has gone or was cut off meanwhile does not answer any more.
-        if self.is_cut_off(id) || !self.is_answering(partition, id) {
+        let answered = tokio::select! {
+            biased;
+            () = asked.gone() => Err(PeerError::Gone),
+            answered = tokio::time::timeout(within, answering) => answered.map_err(|_| silence()),
+        };
+        // Who was cut off meanwhile says nothing any more, not even that.
+        if self.is_cut_off(asked.id) {
             tokio::time::sleep(within.saturating_sub(since.elapsed())).await;
             return Err(silence());
         }
+        let answer = answered?.map_err(|panicked| PeerError::Unavailable(panicked.into()))?;
         bounded(&answer)?;
         Ok(answer)
     }
@@ -98,12 +108,18 @@ impl Peers for MemoryPeers {
         let table = &mut *lock(&self.0);
         table.last += 1;
         let id = table.last;
+        let (held, place) = watch::channel(());
         let answering = table.answering.entry(partition).or_default();
-        answering.push((id, responder));
+        answering.push(Answerer {
+            id,
+            responder,
+            place,
+        });
         Ok(Answering(Box::new(Place {
             peers: self.clone(),
             partition,
             id,
+            _held: held,
         })))
     }
 }
@@ -126,14 +142,14 @@ struct Place {
     peers: MemoryPeers,
     partition: PartitionId,
     id: u64,
+    _held: watch::Sender<()>,
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
         let table = &mut *lock(&self.peers.0);
-        table.cut_off.remove(&self.id);
         if let Some(answering) = table.answering.get_mut(&self.partition) {
-            answering.retain(|(id, _)| *id != self.id);
+            answering.retain(|answerer| answerer.id != self.id);
             if answering.is_empty() {
                 table.answering.remove(&self.partition);
             }

@@ -32,6 +32,8 @@ const ANSWERED_AT_ONCE: usize = 10_000;
 const REFUSED: &str = "eventflow-refused";
 /// Nobody answers for this partition here any more: it was not heard.
 const NOBODY: &str = "nobody";
+/// The same, and it was heard before.
+const GONE: &str = "gone";
 /// There is no room for it: it was not carried out.
 const BUSY: &str = "busy";
 /// Its answer is too large.
@@ -137,6 +139,7 @@ impl Peers for NatsPeers {
 fn refusal(refused: &str) -> PeerError {
     match refused {
         NOBODY => PeerError::Nobody,
+        GONE => PeerError::Gone,
         TOO_LARGE => too_large(),
         BUSY => unavailable("it has too much to do: ask again"),
         other => unavailable(format!("it says `{other}`")),

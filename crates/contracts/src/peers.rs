@@ -167,23 +167,24 @@ pub async fn clause_04_once_it_is_dropped_no_request_reaches_a_responder(
         }
         assert_eq!(heard.load(Ordering::SeqCst), before, "in round {round}");
     }
-    // What was heard before is not answered any more.
+    // What was heard before is not answered any more, and that is said at once.
     let held = Held::default();
-    let (heard, go_on) = (held.heard.clone(), held.go_on.clone());
+    let heard = held.heard.clone();
     let answering = one.answer(P, Arc::new(held)).await.expect("answering");
     known(&*two, P).await;
     let before = heard.load(Ordering::SeqCst);
     let asked = tokio::spawn({
         let two = two.clone();
-        async move { two.ask(P, noise(10), SOON).await }
+        async move { two.ask(P, noise(10), LONG).await }
     });
     while heard.load(Ordering::SeqCst) == before {
         sleep(Duration::from_millis(5)).await;
     }
+    let since = Instant::now();
     drop(answering);
-    go_on.add_permits(Semaphore::MAX_PERMITS / 2);
     let asked = asked.await.expect("no panic");
-    assert!(asked.is_err(), "answered by who had gone");
+    assert!(matches!(asked, Err(PeerError::Gone)), "{asked:?}");
+    assert!(since.elapsed() < SOON, "said after {:?}", since.elapsed());
     // Who comes next is reached.
     let _next = answer(&*one, P, |request| tagged("next", &request)).await;
     known(&*two, P).await;

@@ -130,7 +130,7 @@ async fn ask_peer<Q: Question>(
         .ask(home, request, question.within());
     let answer = match asked.await {
         Ok(answer) => answer,
-        Err(PeerError::Nobody) => return Err(Missed),
+        Err(PeerError::Nobody | PeerError::Gone) => return Err(Missed),
         Err(PeerError::Unavailable(error)) => {
             return Ok(Err(Refusal::unavailable(format!(
                 "partition {home} did not answer: the request may or may not have been carried out, repeat it ({error})"

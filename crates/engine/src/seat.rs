@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use eventflow_domain::{Epoch, NodeName, PartitionId, Position};
+use eventflow_ports::Mark;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
@@ -20,6 +21,8 @@ pub(crate) struct Seat {
 pub(crate) struct Told {
     /// A live node that has it, as the roll says.
     pub(crate) leader: Option<NodeName>,
+    /// Another one each time it is taken, be it by the same node.
+    pub(crate) mark: Mark,
     /// What that node has said last; nothing before it has answered.
     pub(crate) standing: Option<Standing>,
     /// Why this node gave it up or could not lead it.
@@ -78,11 +81,11 @@ impl Seat {
         });
     }
 
-    /// Resolves once another one leads it than now, here or elsewhere.
+    /// Resolves once it is led anew, here or elsewhere.
     pub(crate) async fn succession(&self) {
         let (mut led, mut told) = (self.led.subscribe(), self.told.subscribe());
-        let leader = told.borrow_and_update().leader.clone();
-        let is_other = |told: &Told| told.leader.is_some() && told.leader != leader;
+        let mark = told.borrow_and_update().mark;
+        let is_other = |told: &Told| told.leader.is_some() && told.mark != mark;
         // Neither sender goes before `self`.
         tokio::select! {
             biased;

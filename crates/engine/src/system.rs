@@ -82,6 +82,7 @@ fn shown(inner: &Inner, seat: &Seat) -> PartitionView {
         leader,
         standing,
         reason,
+        ..
     } = seat.told();
     let is_ours = leader.as_ref() == Some(&inner.config.node);
     let missing = match (&leader, &standing) {

@@ -14,7 +14,8 @@ use crate::Source;
 ///    [`MESSAGE_BYTES_MAX`]; so MUST its answer.
 /// 2. Where nobody answers for the partition, `ask` MUST fail with `Nobody`, soon and without having been heard.
 /// 3. Where no answer comes within `within`, `ask` MUST fail with `Unavailable`: maybe it was carried out.
-/// 4. Once [`Answering`] is dropped, no further request MUST reach its responder.
+/// 4. Once [`Answering`] is dropped, no further request MUST reach its responder, and those that it has heard MUST fail
+///    with `Gone`, soon where the way back is open: whoever asked need not wait for what will not come.
 /// 5. Requests MUST be answered independently of each other: a slow one holds up no other.
 /// 6. A request or answer above [`MESSAGE_BYTES_MAX`] MUST fail with `TooLarge`, and nothing is carried out for a
 ///    request that is.
@@ -55,6 +56,9 @@ pub enum PeerError {
     /// No node answers for this partition now: it was heard by nobody.
     #[error("no node leads this partition now")]
     Nobody,
+    /// Whoever heard it answers for this partition no more: maybe it was carried out, and its successor can be asked.
+    #[error("the node that was asked leads this partition no more")]
+    Gone,
     /// Maybe it was carried out: the same request may be repeated.
     #[error("the node that leads this partition did not answer: {0}")]
     Unavailable(#[source] Source),

@@ -19,8 +19,8 @@ const RATE: u32 = if cfg!(debug_assertions) { 30 } else { 100 };
 const WAITING_MAX: usize = 2_000;
 /// A node that is frozen answers nothing: the next one is asked.
 const ANSWER_WITHIN: Duration = Duration::from_secs(3);
-/// Between two tries.
-const AGAIN_AFTER: Duration = Duration::from_millis(100);
+/// Between two tries, as `Retry-After` asks: those who wait must not outnumber those who work.
+const AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// Whatever is broken is healed long before.
 const PATIENCE: Duration = Duration::from_mins(3);
 

@@ -1,24 +1,18 @@
 //! Answering for a partition: each request in a task of its own, until the answering is dropped.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use async_nats::{Client, HeaderMap, Message, Subject, Subscriber};
 use bytes::Bytes;
 use eventflow_ports::{Answering, PeerError, Responder, Source};
 use futures::StreamExt as _;
 use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore, oneshot},
+    sync::{OwnedSemaphorePermit, Semaphore, watch},
     time::{Instant, timeout},
 };
 
 use super::{
-    ANSWERED_AT_ONCE, BUSY, NOBODY, NatsPeers, REFUSED, Room, TOO_LARGE,
+    ANSWERED_AT_ONCE, BUSY, GONE, NOBODY, NatsPeers, REFUSED, Room, TOO_LARGE,
     parts::{Inbound, Outbound},
 };
 
@@ -32,22 +26,9 @@ struct Desk {
     client: Client,
     room: Arc<Room>,
     responder: Arc<dyn Responder>,
-    /// False once the answering is dropped.
-    is_open: AtomicBool,
+    /// Its sender is what the caller holds: gone once the answering is dropped.
+    open: watch::Receiver<()>,
     places: Arc<Semaphore>,
-}
-
-/// What the caller holds.
-struct Open {
-    desk: Arc<Desk>,
-    /// Dropped with it, which ends the listening.
-    _closing: oneshot::Sender<()>,
-}
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        self.desk.is_open.store(false, Ordering::SeqCst);
-    }
 }
 
 /// Answers from when this returns.
@@ -58,19 +39,16 @@ pub(super) async fn start(
 ) -> Result<Answering, Source> {
     let requests = peers.client.subscribe(subject).await?;
     heard(&peers.client).await?;
-    let desk = Arc::new(Desk {
+    let (opened, open) = watch::channel(());
+    let desk = Desk {
         client: peers.client.clone(),
         room: peers.room.clone(),
         responder,
-        is_open: AtomicBool::new(true),
+        open,
         places: Arc::new(Semaphore::new(ANSWERED_AT_ONCE)),
-    });
-    let (closing, closed) = oneshot::channel();
-    tokio::spawn(desk.clone().listen(requests, closed));
-    Ok(Answering(Box::new(Open {
-        desk,
-        _closing: closing,
-    })))
+    };
+    tokio::spawn(Arc::new(desk).listen(requests));
+    Ok(Answering(Box::new(opened)))
 }
 
 /// Returns once the server has heard all that was said to it before: what is said to ourselves comes back after that. No
@@ -85,11 +63,11 @@ async fn heard(client: &Client) -> Result<(), Source> {
 }
 
 impl Desk {
-    async fn listen(self: Arc<Self>, mut requests: Subscriber, mut closed: oneshot::Receiver<()>) {
+    async fn listen(self: Arc<Self>, mut requests: Subscriber) {
         loop {
             tokio::select! {
                 biased;
-                _ = &mut closed => break,
+                () = self.closed() => break,
                 request = requests.next() => match request {
                     Some(request) => self.receive(request).await,
                     None => return,
@@ -124,11 +102,16 @@ impl Desk {
         if !self.is_open() {
             return self.refuse(request.reply, NOBODY).await;
         }
-        let answer = self.responder.respond(whole).await;
-        // Somebody else may answer for it by now.
-        if self.is_open()
-            && let Some(reply) = request.reply
-        {
+        let answer = tokio::select! {
+            biased;
+            // Somebody else may answer for it by now.
+            () = self.closed() => return self.refuse(request.reply, GONE).await,
+            answer = self.responder.respond(whole) => answer,
+        };
+        if !self.is_open() {
+            return self.refuse(request.reply, GONE).await;
+        }
+        if let Some(reply) = request.reply {
             self.answer(reply, answer).await;
         }
     }
@@ -205,6 +188,12 @@ impl Desk {
     }
 
     fn is_open(&self) -> bool {
-        self.is_open.load(Ordering::SeqCst)
+        self.open.has_changed().is_ok()
+    }
+
+    /// Resolves once the answering is dropped.
+    async fn closed(&self) {
+        let mut open = self.open.clone();
+        while open.changed().await.is_ok() {}
     }
 }

@@ -318,13 +318,16 @@ impl Rebalancer {
             .map(|held| (held.partition, held))
             .collect();
         for seat in &self.inner.seats {
-            let leader = held.get(&seat.id).and_then(|held| held.leader.as_ref());
+            let held = held.get(&seat.id);
+            let mark = held.map_or(Mark::NONE, |held| held.mark);
+            let leader = held.and_then(|held| held.leader.as_ref());
             let leader = leader.filter(|leader| alive.contains(*leader)).cloned();
             seat.tell(|told| {
                 if told.leader != leader {
                     told.standing = None;
                     told.leader = leader;
                 }
+                told.mark = mark;
             });
         }
     }
