@@ -68,11 +68,16 @@ pub(crate) fn bucket(config: &NatsConfig, name: &str) -> String {
     format!("{}_{name}", config.upper_prefix())
 }
 
+/// The name of the stream of a bucket of values by key.
+pub(crate) fn keys_stream(config: &NatsConfig, name: &str) -> String {
+    format!("KV_{}", bucket(config, name))
+}
+
 /// The stream of a bucket of values by key as it must be.
 pub(crate) fn needed_keys(config: &NatsConfig, name: &str, persist: PersistenceMode) -> Config {
     let bucket = bucket(config, name);
     Config {
-        name: format!("KV_{bucket}"),
+        name: keys_stream(config, name),
         subjects: vec![format!("$KV.{bucket}.>")],
         max_messages_per_subject: 1,
         // A key that is put with a time to live goes by itself.

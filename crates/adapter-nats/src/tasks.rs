@@ -2,14 +2,15 @@
 //!
 //! The engine owes every attempt until it has begun; what is here is only its way to an agent. So the stream is soft: on
 //! one server it is written without waiting for the disk, on three it is in their memories. [`watched`] knows where each
-//! attempt is, [`publishing`] brings it there, [`looking`] finds out what got lost, [`taking`] pulls for an agent that
-//! came over HTTP. An agent on NATS pulls by itself.
+//! attempt is, [`publishing`] brings it there, [`looking`] finds out what got lost, [`remaking`] replaces what has no
+//! leader, [`taking`] pulls for an agent that came over HTTP. An agent on NATS pulls by itself.
 
 mod consumers;
 mod lines;
 mod looking;
 mod message;
 mod publishing;
+mod remaking;
 mod taking;
 mod watched;
 
@@ -40,7 +41,7 @@ use self::{
     taking::Taking,
     watched::{Accepted, Watched},
 };
-use crate::{NatsConfig, OpenError, stream as streams};
+use crate::{NatsConfig, OpenError, bucket, stream as streams};
 
 /// Attempts that are watched; more are refused with `Unavailable` and offered again later. Each is some 500 bytes.
 const WATCHED_MAX: usize = 1_000_000;
@@ -63,6 +64,8 @@ struct Shared {
     context: Context,
     stream: Stream<()>,
     needed: Config,
+    /// The stream of the roll of nodes.
+    roll: String,
     prefix: String,
     /// Who gives them out.
     node: Option<NodeName>,
@@ -90,6 +93,7 @@ impl NatsTaskQueue {
             lines: Lines::new(client.clone()),
             stream,
             needed,
+            roll: bucket::keys_stream(config, "LEASES"),
             prefix: config.prefix.clone(),
             node: config.node.clone(),
             answer_within: config.answer_within,

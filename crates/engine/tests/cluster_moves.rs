@@ -174,6 +174,33 @@ async fn a_node_that_nobody_hears_answers_nothing_and_comes_back() {
     assert_eq!(two.status(&execution).await, Status::Cancelled);
 }
 
+#[tokio::test]
+async fn whoever_waits_goes_on_waiting_where_the_same_node_leads_again() {
+    let nodes = Nodes::by_hand(2);
+    let [one, two] = nodes.start_many().await;
+    let execution = nodes.id_in(two.leads()[0], "again");
+    one.engine
+        .start(start(execution.as_str(), one_task()))
+        .await
+        .expect("started");
+    let task = next_task(&one.engine).await;
+    let waiting = tokio::spawn({
+        let (one, execution) = (one.clone(), execution.clone());
+        async move { one.ended(&execution).await }
+    });
+    // Only its own clock goes on: its lease ends, and nobody takes over.
+    two.cut(true);
+    for _ in 0..3 {
+        nodes.second(&[&two]).await;
+    }
+    support::until("its lease has ended", || two.leads().is_empty()).await;
+    two.cut(false);
+    nodes.second(&[&two]).await;
+    support::until("it leads again", || two.leads().len() == 1).await;
+    complete(&one.engine, &task).await;
+    assert_eq!(waiting.await.expect("it ends"), Status::Completed);
+}
+
 /// A process that was stopped for longer than its lease, and goes on: it was just about to answer.
 #[tokio::test]
 async fn a_process_that_stood_still_does_not_answer_from_what_it_remembers() {

@@ -7,7 +7,6 @@ use async_nats::{
     jetstream::{
         ErrorCode,
         consumer::Info,
-        context::ConsumerInfoErrorKind,
         stream::{InfoError, RawMessageErrorKind, State},
     },
 };
@@ -63,8 +62,9 @@ impl Shared {
 
     /// The stream's; it is made anew where somebody has removed it.
     async fn state(&self) -> Result<State, Source> {
-        match self.stream.get_info().await {
-            Ok(info) => Ok(info.state),
+        match self.stream_info().await {
+            Ok(Some(info)) => Ok(info.state),
+            Ok(None) => Ok(self.remake_stream().await?.state),
             Err(error) if is_removed(&error) => {
                 tracing::warn!(stream = %self.needed.name, "the stream of tasks is gone and is made anew");
                 streams::open(&self.context, &self.needed, Instant::now()).await?;
@@ -76,14 +76,9 @@ impl Shared {
     }
 
     async fn queue(&self, queue: Queue) -> Result<(Queue, QueueState, Vec<u64>), Source> {
-        let info = match self.stream.consumer_info(queue.consumer()).await {
-            Ok(info) => info,
-            Err(error) if error.kind() == ConsumerInfoErrorKind::NotFound => {
-                self.consumers.forget(&queue);
-                self.consumers.ensure(&queue).await?;
-                self.stream.consumer_info(queue.consumer()).await?
-            }
-            Err(error) => return Err(error.into()),
+        let info = match self.consumer_info(&queue).await? {
+            Some(info) => info,
+            None => self.remake_consumer(&queue).await?,
         };
         let state = QueueState {
             floor: info.ack_floor.stream_sequence,

@@ -6,7 +6,7 @@ use std::{collections::HashSet, time::Duration};
 use async_nats::jetstream::{self, stream::Stream};
 use eventflow_adapter_nats::NatsTaskQueue;
 use eventflow_ports::{OfferedAttempt, QueueError, TaskOffer, TaskQueue};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::fixture::{Nodes, P, capability, offer, take, tenant};
 
@@ -185,6 +185,83 @@ async fn a_consumer_that_is_removed_is_made_again() {
         stream.consumer_info("default-charge").await.is_ok()
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_consumer_without_a_leader_is_made_anew() {
+    /// Its servers may be faster, above all where the one that hangs would have led the making.
+    const ROUNDS: usize = 5;
+    let mut nodes = Nodes::replicated();
+    drop(nodes.queue().await);
+    let leader = leader(nodes.stream().await.get_info().await.expect("told").cluster);
+    // What leads the stream goes on, and so does who asks.
+    let url = nodes.cluster().server(&leader).url();
+    let client = async_nats::connect(url).await.expect("connected");
+    let queue = NatsTaskQueue::open(&client, &nodes.config)
+        .await
+        .expect("opened");
+    let context = jetstream::new(client);
+    let stream = context.get_stream("EVENTFLOW_TASKS").await.expect("there");
+    for round in 0..ROUNDS {
+        let before = queue_led_elsewhere(&queue, &stream, &context, &leader, round).await;
+        let made = before.created;
+        let frozen = self::leader(before.cluster);
+        nodes.cluster().server(&frozen).freeze();
+        let task = offer("e2", round);
+        queue.offer(vec![task.clone()]).await.expect("offered");
+        wait_for(async || holds(&stream, 1).await).await;
+        wait_for(async || {
+            // Whoever has just looked does not look again.
+            let _ = queue.lost(P).await;
+            let told = timeout(LOOK_EVERY, stream.consumer_info("default-charge")).await;
+            told.is_ok_and(|told| told.is_ok())
+        })
+        .await;
+        let after = stream.consumer_info("default-charge").await;
+        nodes.cluster().server(&frozen).thaw();
+        nodes.cluster().wait_ready();
+        let taken = take(&queue, 1, LONG).await;
+        assert_eq!(taken, [task]);
+        begin(&queue, &taken);
+        if after.expect("told").created > made {
+            return;
+        }
+    }
+    panic!("its servers were faster in {ROUNDS} rounds");
+}
+
+/// A consumer with nothing in it that another server leads than this one.
+async fn queue_led_elsewhere(
+    queue: &NatsTaskQueue,
+    stream: &Stream,
+    context: &jetstream::Context,
+    not: &str,
+    round: usize,
+) -> jetstream::consumer::Info {
+    queue
+        .offer(vec![offer("e1", round)])
+        .await
+        .expect("offered");
+    begin(queue, &take(queue, 1, LONG).await);
+    wait_for(async || holds(stream, 0).await).await;
+    let since = Instant::now();
+    loop {
+        let info = stream.consumer_info("default-charge").await.expect("told");
+        if leader(info.cluster.clone()) != not {
+            return info;
+        }
+        assert!(since.elapsed() < LONG, "it stays there");
+        let step_down = "$JS.API.CONSUMER.LEADER.STEPDOWN.EVENTFLOW_TASKS.default-charge";
+        let client = context.client();
+        let asked = client.request(step_down, bytes::Bytes::new()).await;
+        asked.expect("it steps down");
+        sleep(Duration::from_secs(1)).await;
+    }
+}
+
+fn leader(cluster: Option<jetstream::stream::ClusterInfo>) -> String {
+    let leader = cluster.and_then(|cluster| cluster.leader);
+    leader.expect("three servers have one")
 }
 
 /// Tasks that are all to be begun once.
