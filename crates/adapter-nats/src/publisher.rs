@@ -6,7 +6,11 @@
 mod batch;
 mod feeds;
 
-use std::time::Duration;
+use std::{
+    collections::HashMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use async_nats::{
     Client, HeaderMap, HeaderName,
@@ -25,7 +29,7 @@ use eventflow_wire::{
         flow::Status,
     },
 };
-use futures::future::try_join;
+use futures::future::join;
 use tokio::time::Instant;
 
 use self::{
@@ -46,6 +50,15 @@ pub struct NatsPublisher {
     status: Batches,
     subjects: Subjects,
     feeds: Feeds,
+    /// Where the last try reached one stream of the two: up to which record, and which.
+    half_told: Mutex<HashMap<PartitionId, (Position, Half)>>,
+}
+
+/// One stream of the two.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Half {
+    Events,
+    Status,
 }
 
 /// What is to be told, by stream.
@@ -70,7 +83,21 @@ impl NatsPublisher {
             status: Batches::new(client, config.answer_within),
             subjects,
             feeds,
+            half_told: Mutex::default(),
         })
+    }
+
+    /// The stream that has everything up to this record already, where the last try reached one only.
+    fn take_half_told(&self, partition: PartitionId, through: Position) -> Option<Half> {
+        let (position, half) = self.half_told().remove(&partition)?;
+        (position == through).then_some(half)
+    }
+
+    fn half_told(&self) -> MutexGuard<'_, HashMap<PartitionId, (Position, Half)>> {
+        // Nothing is left half-changed by a panic.
+        self.half_told
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Adds everything that an event is told by: itself, and what it means to those who know no lifecycle events.
@@ -122,10 +149,23 @@ impl EventPublisher for NatsPublisher {
         for event in events {
             self.tell(event, &mut told)?;
         }
-        try_join(self.events.send(told.events), self.status.send(told.status))
-            .await
-            .map_err(PublishError::Unavailable)?;
-        self.feeds.advance(partition, through).await
+        match self.take_half_told(partition, through) {
+            Some(Half::Events) => told.events.clear(),
+            Some(Half::Status) => told.status.clear(),
+            None => {}
+        }
+        // Neither breaks off the other one.
+        let sent = join(self.events.send(told.events), self.status.send(told.status)).await;
+        let (half, error) = match sent {
+            (Ok(()), Ok(())) => return self.feeds.advance(partition, through).await,
+            (Ok(()), Err(error)) => (Some(Half::Events), error),
+            (Err(error), Ok(())) => (Some(Half::Status), error),
+            (Err(error), Err(_)) => (None, error),
+        };
+        if let Some(half) = half {
+            self.half_told().insert(partition, (through, half));
+        }
+        Err(PublishError::Unavailable(error))
     }
 
     async fn position(&self, partition: PartitionId) -> Result<Position, PublishError> {

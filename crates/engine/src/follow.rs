@@ -36,6 +36,8 @@ const MOVE_PAUSE: Duration = Duration::from_millis(100);
 const PUBLISHED_AT_ONCE: usize = 1_024;
 /// How long events wait for company behind those that were just published: what goes together costs a fraction.
 const PUBLISH_LINGER: Duration = Duration::from_millis(100);
+/// Every so many tries in vain are told of.
+const PUBLISH_TRIES_TOLD: u32 = 50;
 /// Between two tries of a publisher that does not answer.
 const PUBLISH_PAUSE: Duration = Duration::from_millis(200);
 
@@ -175,11 +177,15 @@ pub(crate) async fn publish(inner: Arc<Inner>, partition: Arc<Partition>) {
                 continue;
             }
         };
+        let mut tries = 0_u32;
         while let Err(error) = publisher
             .publish(partition.id, position, events.clone())
             .await
         {
-            tracing::warn!(%error, "events could not be published, trying again");
+            if tries.is_multiple_of(PUBLISH_TRIES_TOLD) {
+                tracing::warn!(partition = %partition.id, %error, tries, "events could not be published, trying again");
+            }
+            tries = tries.wrapping_add(1);
             tokio::time::sleep(PUBLISH_PAUSE).await;
         }
         if events.len() < PUBLISHED_AT_ONCE {

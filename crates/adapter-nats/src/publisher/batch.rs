@@ -18,6 +18,9 @@ use tokio::{
 
 /// Messages after which the server is asked to acknowledge; it may do so sooner.
 const ACKNOWLEDGED_EVERY: u64 = 256;
+/// Messages of a new line that are sent before the server has answered: it may be that nobody takes them, for as long as a
+/// stream has no leader.
+const UNHEARD_MAX: u64 = 1;
 /// Acknowledgements that may be missing before the next message waits: one is on its way while the next one fills up.
 const ACKNOWLEDGEMENTS_MISSING_MAX: u64 = 2;
 /// Where a batch takes longer, or fails only then, servers have too much to do: after an outage, say, when work waits.
@@ -132,7 +135,11 @@ impl Line {
         let (_, line) = self.inbox.rsplit_once('.').unwrap_or_default();
         let batch = format!("{}.{line}-{}", self.inbox, self.batches);
         let count = messages.len() as u64;
-        let mut may_send = ACKNOWLEDGED_EVERY * ACKNOWLEDGEMENTS_MISSING_MAX;
+        let mut may_send = if self.batches == 1 {
+            UNHEARD_MAX
+        } else {
+            ACKNOWLEDGED_EVERY * ACKNOWLEDGEMENTS_MISSING_MAX
+        };
         for (number, message) in (1..).zip(messages) {
             while number > may_send {
                 match self.progress(answer_within).await? {
