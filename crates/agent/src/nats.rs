@@ -25,8 +25,9 @@ use tokio::sync::{OnceCell, watch};
 
 use crate::calls::{Refused, Settled};
 
-/// A service that moves a partition to another node answers within seconds; what was lost on the way is asked again.
-const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+/// A service says within a second or two what it can do now; what was lost on the way, as to a server that hangs, is asked
+/// again. Meanwhile the slots of what was asked are idle.
+const ANSWER_WITHIN: Duration = Duration::from_secs(3);
 /// One server of several that does not answer must not hold up the others.
 const CONNECT_WITHIN: Duration = Duration::from_secs(2);
 /// The connection is given up after three pings without an answer: one that was cut without a word costs 6 s.

@@ -1,6 +1,7 @@
 //! The way of a question to whoever leads its partition: this node, or another one by a message.
 
 use std::{
+    fmt::Display,
     sync::{Arc, Weak},
     time::Duration,
 };
@@ -27,6 +28,9 @@ const PAUSES_MS: [u64; 6] = [5, 20, 50, 100, 200, 400];
 /// again for those who wait for something to happen.
 const REQUESTS_MAX: u32 = 20_000;
 
+/// How long one partition of several may hold up the answers of the others.
+const ONE_OF_MANY_WITHIN: Duration = Duration::from_secs(1);
+
 /// What another node says to a question.
 #[derive(Debug, Serialize, Deserialize)]
 enum Reply<T> {
@@ -51,6 +55,23 @@ impl Inner {
             (None, None) => Err(nobody(home)),
             (Some(membership), _) => Box::pin(self.find_leader(membership, home, question)).await,
         }
+    }
+
+    /// The same of one partition of several that a caller asks at once: whoever waits for all of them must not wait long for
+    /// one whose journal elects a leader.
+    pub(crate) async fn ask_soon<Q: Question>(
+        self: &Arc<Self>,
+        home: PartitionId,
+        question: Q,
+    ) -> Result<Q::Answer, Refusal> {
+        let asked = self.ask(home, question);
+        // On a store of its own a node has one journal for all of them.
+        if self.membership.is_none() {
+            return asked.await;
+        }
+        tokio::time::timeout(ONE_OF_MANY_WITHIN, asked)
+            .await
+            .unwrap_or_else(|_| Err(unanswered(home, "it takes too long")))
     }
 
     async fn find_leader<Q: Question>(
@@ -132,9 +153,7 @@ async fn ask_peer<Q: Question>(
         Ok(answer) => answer,
         Err(PeerError::Nobody | PeerError::Gone) => return Err(Missed),
         Err(PeerError::Unavailable(error)) => {
-            return Ok(Err(Refusal::unavailable(format!(
-                "partition {home} did not answer: the request may or may not have been carried out, repeat it ({error})"
-            ))));
+            return Ok(Err(unanswered(home, error)));
         }
         Err(PeerError::TooLarge { limit }) => {
             let what = "a message between nodes";
@@ -148,6 +167,12 @@ async fn ask_peer<Q: Question>(
             "the node that leads partition {home} answered what this version cannot read: {error}"
         )))),
     }
+}
+
+fn unanswered(home: PartitionId, why: impl Display) -> Refusal {
+    Refusal::unavailable(format!(
+        "partition {home} did not answer: the request may or may not have been carried out, repeat it ({why})"
+    ))
 }
 
 fn nobody(home: PartitionId) -> Refusal {

@@ -75,7 +75,10 @@ impl Tasks for Engine {
         }
         let asked = by_partition.into_iter().map(async |(home, begins)| {
             let (indices, attempts): (Vec<_>, Vec<_>) = begins.into_iter().unzip();
-            (indices, inner.ask(home, questions::Begin(attempts)).await)
+            (
+                indices,
+                inner.ask_soon(home, questions::Begin(attempts)).await,
+            )
         });
         for (indices, answers) in join_all(asked).await {
             place(&mut outcomes, indices, answers, Err);
@@ -108,7 +111,10 @@ impl Tasks for Engine {
         });
         let asked = portions.map(async |(home, portion): (_, Indexed<AttemptResult>)| {
             let (indices, results): (Vec<_>, Vec<_>) = portion.into_iter().unzip();
-            (indices, inner.ask(home, questions::Results(results)).await)
+            (
+                indices,
+                inner.ask_soon(home, questions::Results(results)).await,
+            )
         });
         for (indices, answers) in join_all(asked).await {
             place(&mut outcomes, indices, answers, ResultOutcome::Refused);

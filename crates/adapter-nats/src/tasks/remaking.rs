@@ -1,8 +1,10 @@
 //! What servers cannot elect a leader for is made anew: the stream of tasks, or one of its consumers.
 //!
 //! A server that comes back after it hung makes leaders step down, and the next election takes 4 to 9 seconds where it goes
-//! wrong. Its time-outs cannot be set. What is made anew has a leader at once, and nothing is lost with it that is not
-//! offered or given out again: an attempt begins once, however often an agent gets it.
+//! wrong. Its time-outs cannot be set. What is made anew has a leader at once, where all servers are well, and nothing is
+//! lost with it that is not offered or given out again: an attempt begins once, however often an agent gets it.
+//!
+//! While a server hangs nothing is made anew: it may be the one that is to lead, or there may be no room for three copies.
 
 use std::time::Duration;
 
@@ -61,13 +63,10 @@ impl Shared {
         Ok(None)
     }
 
-    /// Makes the stream anew that nobody leads, where all servers are well: only then there is sure to be room for it.
+    /// Makes the stream anew that nobody leads.
     pub(super) async fn remake_stream(&self) -> Result<stream::Info, Source> {
-        self.await_turn().await;
         let name = &self.needed.name;
-        if !self.is_replicated() || !self.is_well().await {
-            return Err(nobody(name));
-        }
+        self.await_turn(name).await?;
         if let Ok(Ok(info)) = timeout(ANSWERED_WITHIN, self.stream.get_info()).await {
             return Ok(info);
         }
@@ -82,11 +81,8 @@ impl Shared {
 
     /// Makes a consumer anew that nobody leads; its stream has answered.
     pub(super) async fn remake_consumer(&self, queue: &Queue) -> Result<Info, Source> {
-        self.await_turn().await;
         let name = queue.consumer();
-        if !self.is_replicated() {
-            return Err(nobody(&name));
-        }
+        self.await_turn(&name).await?;
         let asked = self.stream.consumer_info(&name);
         if let Ok(Ok(info)) = timeout(ANSWERED_WITHIN / 2, asked).await {
             return Ok(info);
@@ -102,20 +98,24 @@ impl Shared {
         timeout(ANSWERED_WITHIN, made).await?
     }
 
-    async fn await_turn(&self) {
+    /// Waits for this node's turn to make something anew; an error where that would not help.
+    async fn await_turn(&self, name: &str) -> Result<(), Source> {
+        if !self.is_well().await {
+            return Err(format!("nobody leads {name} now").into());
+        }
         let mut random = [0];
         // Without it several nodes may do the same, which is as good.
         getrandom::fill(&mut random).ok();
         sleep(APART * u32::from(random[0]) / 256).await;
+        Ok(())
     }
 
-    /// One copy that does not answer has died with its server, or will be there again with it.
-    fn is_replicated(&self) -> bool {
-        self.needed.num_replicas > 1
-    }
-
-    /// Whether each server has been heard of lately, as the leader of the roll of nodes says.
+    /// Whether there are several servers and each has been heard of lately, as the leader of the roll of nodes says.
     async fn is_well(&self) -> bool {
+        // One copy that does not answer has died with its server, or will be there again with it.
+        if self.needed.num_replicas == 1 {
+            return false;
+        }
         let asked = self.context.get_stream(&self.roll);
         let Ok(Ok(roll)) = timeout(ANSWERED_WITHIN, asked).await else {
             return false;
@@ -128,8 +128,4 @@ impl Shared {
                 .all(|server| server.current && !server.offline && server.active < HEARD_WITHIN)
         })
     }
-}
-
-fn nobody(name: &str) -> Source {
-    format!("nobody leads {name} now").into()
 }

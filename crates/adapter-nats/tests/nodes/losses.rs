@@ -202,6 +202,7 @@ async fn a_consumer_without_a_leader_is_made_anew() {
         .expect("opened");
     let context = jetstream::new(client);
     let stream = context.get_stream("EVENTFLOW_TASKS").await.expect("there");
+    roll_led_by(&context, &leader).await;
     for round in 0..ROUNDS {
         let before = queue_led_elsewhere(&queue, &stream, &context, &leader, round).await;
         let made = before.created;
@@ -228,6 +229,21 @@ async fn a_consumer_without_a_leader_is_made_anew() {
         }
     }
     panic!("its servers were faster in {ROUNDS} rounds");
+}
+
+/// The roll of nodes, on this server only: from there no other one is seen, and so none that hangs.
+async fn roll_led_by(context: &jetstream::Context, server: &str) {
+    let config = jetstream::stream::Config {
+        name: "KV_EVENTFLOW_LEASES".to_owned(),
+        num_replicas: 1,
+        ..Default::default()
+    };
+    wait_for(async || {
+        let _ = context.delete_stream(&config.name).await;
+        let made = context.create_stream(config.clone()).await.expect("made");
+        leader(made.cached_info().cluster.clone()) == server
+    })
+    .await;
 }
 
 /// A consumer with nothing in it that another server leads than this one.
