@@ -1,7 +1,11 @@
 //! What is published: the contract of the port, and what the messages look like.
 
-use std::sync::Arc;
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
+use async_nats::jetstream;
 use async_trait::async_trait;
 use eventflow_adapter_nats::{NatsConfig, NatsPublisher, OpenError};
 use eventflow_contracts::{event_publisher::EventPublisherFixture, event_publisher_contract};
@@ -9,6 +13,7 @@ use eventflow_domain::{
     ExecutionId, Json, PartitionId, Position, Sequence, Timestamp, WorkflowId, service_call,
 };
 use eventflow_ports::{EventPublisher, LifecycleEvent};
+use futures::StreamExt as _;
 use serde_json::json;
 
 use crate::{
@@ -303,6 +308,58 @@ async fn what_is_not_taken_holds_up_what_follows() {
         publisher.position(PartitionId(0)).await.unwrap(),
         Position(1)
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn while_a_stream_takes_nothing_next_to_nothing_is_sent_and_the_other_one_is_told_once() {
+    const EVENTS: u64 = 400;
+    const TRIES: u64 = 5;
+    let store = Published(Servers::single());
+    let client = store.0.connect().await;
+    let publisher = NatsPublisher::open(&client, &store.config())
+        .await
+        .expect("opened");
+    let somebody = Somebody::connect(&store.0).await;
+    let told = jetstream::new(client.clone());
+    let mut config = None;
+    for name in ["EVENTFLOW_EVENTS", "EVENTFLOW_STATUS"] {
+        let mut stream = told.get_stream(name).await.expect("there");
+        let found = stream.info().await.expect("told").config.clone();
+        config.get_or_insert(found);
+        told.delete_stream(name).await.expect("deleted");
+    }
+    let batch = rounds("e", 1, EVENTS);
+    let publish = || publisher.publish(PartitionId(0), Position(1), batch.clone());
+    let sent = || client.statistics().out_messages.load(Ordering::Relaxed);
+    let before = sent();
+    for _ in 0..TRIES {
+        publish().await.expect_err("nobody takes it");
+    }
+    let sent = sent() - before;
+    assert!(sent < TRIES * 10, "{sent} messages were sent to nobody");
+
+    // One of the two is there again.
+    NatsPublisher::open(&client, &store.config())
+        .await
+        .expect("made again");
+    told.delete_stream("EVENTFLOW_EVENTS")
+        .await
+        .expect("deleted");
+    let mut heard = client.subscribe("execution.status").await.expect("heard");
+    for _ in 0..TRIES {
+        publish().await.expect_err("nobody takes the events");
+    }
+    let needed = config.expect("there was one");
+    told.create_stream(needed).await.expect("made again");
+    publish().await.expect("taken");
+    assert_eq!(store.published().await.len() as u64, EVENTS);
+    let stored = somebody.stored("EVENTFLOW_STATUS").await.len();
+    client.flush().await.expect("flushed");
+    for _ in 0..stored {
+        heard.next().await.expect("told");
+    }
+    let again = tokio::time::timeout(Duration::from_millis(300), heard.next()).await;
+    assert!(again.is_err(), "told again: {again:?}");
 }
 
 #[tokio::test]
