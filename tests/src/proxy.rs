@@ -261,25 +261,29 @@ mod tests {
     }
 
     #[test]
-    fn a_slow_link_carries_many_at_a_time_in_their_order() {
-        let proxy = Proxy::start(0, echo()).expect("a proxy");
-        let mut stream = through(&proxy);
-        proxy.set(Link::Slow(Duration::from_millis(40)));
-        let began = Instant::now();
-        let mut answers = stream.try_clone().expect("a second handle");
-        let asking = std::thread::spawn(move || {
-            for byte in 0..50 {
-                stream.write_all(&[byte]).expect("it is open");
-                std::thread::sleep(Duration::from_millis(2));
-            }
+    fn a_slow_link_carries_much_at_a_time_in_its_order() {
+        const DELAY: Duration = Duration::from_millis(40);
+        const CHUNKS: usize = 64;
+        /// Half of what they would take one after the other.
+        const SOON: Duration = Duration::from_millis(32 * 40);
+        // No two chunks begin alike.
+        let sent: Vec<u8> = (0..251).cycle().take(CHUNK_BYTES * CHUNKS).collect();
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+        let address = listener.local_addr().expect("it listens");
+        let length = sent.len();
+        let receiving = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().expect("a connection");
+            let mut came = vec![0; length];
+            stream.read_exact(&mut came).expect("all of it comes");
+            came
         });
-        let mut came = [0; 50];
-        answers.read_exact(&mut came).expect("all of them come");
-        assert!(came.iter().copied().eq(0..50), "{came:?}");
-        assert!(
-            began.elapsed() < Duration::from_secs(2),
-            "one after the other"
-        );
-        asking.join().expect("no panic");
+        let proxy = Proxy::start(0, address).expect("a proxy");
+        proxy.set(Link::Slow(DELAY));
+        let began = Instant::now();
+        through(&proxy).write_all(&sent).expect("it is open");
+        let came = receiving.join().expect("no panic");
+        assert!(came == sent, "it is not what was sent");
+        let took = began.elapsed();
+        assert!((DELAY..SOON).contains(&took), "{took:?}");
     }
 }

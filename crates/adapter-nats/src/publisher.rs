@@ -169,6 +169,8 @@ impl EventPublisher for NatsPublisher {
     }
 
     async fn position(&self, partition: PartitionId) -> Result<Position, PublishError> {
+        // Whoever asks may begin elsewhere than the last try did.
+        self.half_told().remove(&partition);
         self.feeds.position(partition).await
     }
 }
